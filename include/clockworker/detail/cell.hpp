@@ -1,0 +1,218 @@
+/// \file
+/// The cells that `spawn` makes: a control block with the result, the callable and its arguments.
+#pragma once
+
+#include <exception>
+#include <functional>
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include <clockworker/detail/task_end.hpp>
+#include <clockworker/detail/work_queue_base.hpp>
+#include <clockworker/task.hpp>
+
+namespace clockworker::detail {
+
+template <class R>
+inline constexpr bool is_task = false;
+template <class T>
+inline constexpr bool is_task<Task<T>> = true;
+
+/// What `f(args...)` returns with the decay-copied arguments as rvalues, or, where `f` wants lvalues, as these.
+template <class F, class... Args>
+constexpr auto called_result() {
+  if constexpr (std::is_invocable_v<F&, Args...>) {
+    return std::type_identity<std::invoke_result_t<F&, Args...>>{};
+  } else if constexpr (std::is_invocable_v<F&, Args&...>) {
+    return std::type_identity<std::invoke_result_t<F&, Args&...>>{};
+  } else {
+    return std::type_identity<void>{};
+  }
+}
+
+template <class F, class... Args>
+using CalledResult = typename decltype(called_result<std::decay_t<F>, std::decay_t<Args>...>())::type;
+
+/// Calls what a cell keeps. The arguments stay in the cell; a callable that takes them by reference refers to these.
+template <class F, class... Args>
+auto call_kept(F& f, std::tuple<Args...>& args) {
+  return std::apply(
+      [&f](Args&... kept) {
+        if constexpr (std::is_invocable_v<F&, Args...>) {
+          return std::invoke(f, static_cast<Args&&>(kept)...);
+        } else {
+          return std::invoke(f, kept...);
+        }
+      },
+      args);
+}
+
+/// What all cells do with what is not the callable.
+template <class T>
+struct CellParts {
+  static std::exception_ptr exception(const TaskCell& cell) noexcept {
+    const Result<T>& result = static_cast<const ResultCell<T>&>(cell).result;
+    return result.state == ResultState::exception ? result.exception() : nullptr;
+  }
+  static void cancel(TaskCell& cell) noexcept { static_cast<ResultCell<T>&>(cell).result.set_cancelled(); }
+
+  static void free_extras(TaskCell& cell) noexcept {
+    TaskExtras* extras = cell.extras;
+    if (extras == nullptr) return;
+    SharedName::drop(extras->name);
+    std::destroy_at(extras);
+    pool_free(extras, sizeof(TaskExtras));
+  }
+
+  /// The last reference is gone: nobody took the exception if it is still there.
+  template <class Cell>
+  static void dispose(TaskCell& base) noexcept {
+    auto& cell = static_cast<Cell&>(base);
+    if (cell.result.state == ResultState::exception) report_untaken(cell, cell.result.take_exception());
+    free_extras(cell);
+    WorkQueueBase* queue = cell.queue;
+    cell.~Cell();
+    pool_free(&cell, sizeof(Cell));
+    if (queue != nullptr) queue->release();
+  }
+};
+
+/// The cell of a task that was spawned as a Task.
+template <class T>
+class PlainCell final : public ResultCell<T> {
+ public:
+  explicit PlainCell(WorkQueueBase& on) noexcept : ResultCell<T>{ops_of_this, on} {}
+
+ private:
+  static void destroy_callable(TaskCell&) noexcept {}
+  static constexpr TaskOps ops_of_this{&destroy_callable, &CellParts<T>::template dispose<PlainCell>,
+                                       &CellParts<T>::exception, &CellParts<T>::cancel};
+};
+
+/// The cell of a task that was spawned as a callable with arguments, which live as long as the frames.
+template <class T, class F, class... Args>
+class CallableCell final : public ResultCell<T> {
+ public:
+  template <class G, class... Given>
+  CallableCell(WorkQueueBase& on, G&& f, Given&&... args)
+      : ResultCell<T>{ops_of_this, on}, call_{std::forward<G>(f), std::tuple<Args...>{std::forward<Given>(args)...}} {}
+  ~CallableCell() {}  // destroy_callable() has been called
+
+  [[nodiscard]] Task<T> call() { return call_kept(call_.f, call_.args); }
+
+  static void destroy_callable(TaskCell& cell) noexcept {
+    std::destroy_at(std::addressof(static_cast<CallableCell&>(cell).call_));
+  }
+
+ private:
+  struct Call {
+    F f;
+    std::tuple<Args...> args;
+  };
+  static constexpr TaskOps ops_of_this{&destroy_callable, &CellParts<T>::template dispose<CallableCell>,
+                                       &CellParts<T>::exception, &CellParts<T>::cancel};
+  union {
+    Call call_;
+  };
+};
+
+/// Memory for a cell, given back if its construction throws.
+template <class Cell, class... Args>
+Cell* make_cell(WorkQueueBase& queue, Args&&... args) {
+  void* memory = pool_allocate(sizeof(Cell));
+  try {
+    Cell* cell = ::new (memory) Cell(queue, std::forward<Args>(args)...);
+    queue.acquire();
+    return cell;
+  } catch (...) {
+    pool_free(memory, sizeof(Cell));
+    throw;
+  }
+}
+
+/// What a spawn that fails gives back: everything, in the reverse order.
+struct SpawnAttempt {
+  TaskCell* cell = nullptr;
+  std::coroutine_handle<> frame = nullptr;
+  ~SpawnAttempt() {
+    if (cell == nullptr) return;
+    if (frame) frame.destroy();
+    cell->ops->destroy_callable(*cell);
+    cell->release();
+  }
+};
+
+/// Puts a cell with a frame on its queue. If the scheduler, or an allocation, throws, nothing has happened but that the
+/// cell is still the caller's.
+inline void start_task(TaskCell& cell, GroupBlock* group, SharedName* name) {
+  WorkQueueBase& queue = *cell.queue;
+  Ring& ring = *queue.ring;
+  if (name != nullptr) cell.need_extras().name = SharedName::share(name);
+  queue.reserve(queue.live_tasks + 1);
+  cell.id = ring.last_id + 1;  // the scheduler may ask at the push
+  cell.arrived_at = ring.control.now;
+  count_into_group(cell, group);
+  try {
+    queue.push(cell);
+  } catch (...) {
+    cell.group = nullptr;
+    if (group != nullptr) --group->live_tasks;
+    throw;
+  }
+  cell.status = TaskStatus::runnable;
+  ++queue.runnable_tasks;
+  ++queue.live_tasks;
+  ring.adopt(cell);
+  cell.acquire();  // the executor's; the one it was made with becomes the handle's
+  if (!queue.active) ring.activate(queue);
+}
+
+/// Spawns `f(args...)`; see QueueHandle::spawn(). Null if the executor takes no more tasks.
+template <class T, class F, class... Args>
+ResultCell<T>* spawn_callable(WorkQueueBase& queue, GroupBlock* group, SharedName* name, std::uint8_t flags, F&& f,
+                              Args&&... args) {
+  if (queue.ring == nullptr || queue.ring->refuses_tasks()) return nullptr;
+  using Cell = CallableCell<T, std::decay_t<F>, std::decay_t<Args>...>;
+  SpawnAttempt attempt;
+  Cell* cell = make_cell<Cell>(queue, std::forward<F>(f), std::forward<Args>(args)...);
+  attempt.cell = cell;
+  Task<T> task = cell->call();
+  if (!task) throw std::invalid_argument("clockworker: spawn(): the callable returned an empty Task");
+  auto frame = detail_task_access::release(task);
+  attempt.frame = frame;
+  frame.promise().slot = &cell->result;
+  cell->resume_point = frame;
+  cell->flags = flags;
+  if (queue.ring == nullptr || queue.ring->refuses_tasks()) return nullptr;  // the callable itself may have shut it down
+  start_task(*cell, group, name);
+  attempt.cell = nullptr;
+  return cell;
+}
+
+/// The same for a Task, which is empty afterwards.
+template <class T>
+ResultCell<T>* spawn_task(WorkQueueBase& queue, GroupBlock* group, SharedName* name, std::uint8_t flags,
+                          Task<T>& task) {
+  if (!task) throw std::invalid_argument("clockworker: spawn() of an empty Task: it was moved from, awaited or spawned");
+  if (queue.ring == nullptr || queue.ring->refuses_tasks()) {
+    Task<T> dropped{std::move(task)};
+    return nullptr;
+  }
+  SpawnAttempt attempt;
+  auto* cell = make_cell<PlainCell<T>>(queue);
+  attempt.cell = cell;
+  auto frame = detail_task_access::release(task);
+  attempt.frame = frame;
+  frame.promise().slot = &cell->result;
+  cell->resume_point = frame;
+  cell->flags = flags;
+  start_task(*cell, group, name);
+  attempt.cell = nullptr;
+  return cell;
+}
+
+}  // namespace clockworker::detail

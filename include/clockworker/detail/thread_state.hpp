@@ -1,0 +1,21 @@
+/// \file
+/// What runs on this thread right now.
+#pragma once
+
+#include <cstdint>
+
+namespace clockworker::detail {
+
+class TaskCell;
+class Ring;
+
+/// Plain data, so that reading it is one instruction and needs no initialisation guard.
+struct ThreadState {
+  TaskCell* task;       // the task whose frame is on the native stack; null between resumes
+  Ring* ring;           // the executor that is driven on this thread, the innermost if several are nested
+  std::uint32_t depth;  // nested resumes of awaited children above the slice loop
+};
+
+inline constinit thread_local ThreadState thread_state{nullptr, nullptr, 0};
+
+}  // namespace clockworker::detail

@@ -1,0 +1,10 @@
+# What must hold for every consumer that gets our CMake target: none of our own options reach it.
+get_target_property(options clockworker::clockworker INTERFACE_COMPILE_OPTIONS)
+if(options)
+  message(FATAL_ERROR "clockworker::clockworker forces compile options on its users: ${options}")
+endif()
+foreach(what TESTS EXAMPLES BENCHMARKS)
+  if(CLOCKWORKER_BUILD_${what})
+    message(FATAL_ERROR "CLOCKWORKER_BUILD_${what} is on in a project that only uses the library")
+  endif()
+endforeach()
