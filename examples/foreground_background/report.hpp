@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <vector>
@@ -31,6 +32,7 @@ inline Percentiles percentiles(std::vector<Nanoseconds> samples) {
 
 struct IndexingRate {
   double files, bytes;  ///< a second
+  double hindered;      ///< the part of the time in which this program wanted a processor and had none
 };
 
 /// One setting's line.
@@ -92,6 +94,21 @@ inline void print_comparison(const Result& alone, const Result& fifo, const Resu
     std::printf("indexing, MB/s: on weighted queues %.0f %% of what one FIFO queue gets\n",
                 100 * weighted.indexing->bytes / fifo.indexing->bytes);
   }
+  if (weighted.latency.p50 < alone.latency.p50) {
+    std::puts("(alone, the thread sleeps between queries and must be woken; with indexing it is awake)");
+  }
+}
+
+/// Such waits are no doing of the queues.
+inline void warn_if_hindered(std::initializer_list<Result> results) {
+  double worst = 0;
+  for (const Result& result : results) worst = std::max(worst, result.indexing ? result.indexing->hindered : 0);
+  if (worst < .03) return;
+  std::fflush(stdout);
+  std::fprintf(stderr,
+               "foreground_background: this program had to wait for the processor or the disk up to %.0f %% of the "
+               "time,\n  which makes the waits above too long: for a clear picture run it on a quiet machine\n",
+               100 * worst);
 }
 
 }  // namespace demo

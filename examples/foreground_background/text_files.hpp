@@ -24,11 +24,13 @@ namespace fs = std::filesystem;
 class Complaints {
  public:
   void skipped(const fs::path& path, std::string_view reason) {
-    if (++count_ <= named_at_most) say(path, reason, "skipped");
-    if (count_ == named_at_most) std::fputs("foreground_background: whatever else is skipped is not named\n", stderr);
+    if (!skipped_.insert(path).second) return;
+    if (skipped_.size() <= named_at_most) say(path, reason, "skipped");
+    if (skipped_.size() == named_at_most)
+      std::fputs("foreground_background: whatever else is skipped is not named\n", stderr);
   }
   void shortened(const fs::path& path, std::string_view reason) { say(path, reason, "the rest is ignored"); }
-  [[nodiscard]] std::size_t skipped_count() const { return count_; }
+  [[nodiscard]] std::size_t skipped_count() const { return skipped_.size(); }
 
  private:
   static constexpr std::size_t named_at_most = 50;  // a tree of images must not flood the terminal
@@ -37,7 +39,7 @@ class Complaints {
     std::fprintf(stderr, "foreground_background: %s: %.*s; %s\n", path.c_str(), static_cast<int>(reason.size()),
                  reason.data(), consequence);
   }
-  std::size_t count_ = 0;
+  std::set<fs::path> skipped_;
 };
 
 /// Why a file cannot be indexed.
@@ -48,7 +50,7 @@ struct Unreadable : std::runtime_error {
 /// Reads one text file in chunks. Throws Unreadable where the file cannot be opened or read, or is no text.
 class TextReader {
  public:
-  static constexpr std::size_t chunk_bytes = 16 * 1024;
+  static constexpr std::size_t chunk_bytes = 32 * 1024;
   static constexpr std::uintmax_t most_bytes = 64 * 1024 * 1024;  // of a file; what follows is ignored
 
   explicit TextReader(const fs::path& path) : file_(std::fopen(path.c_str(), "rb")) {

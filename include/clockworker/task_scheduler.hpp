@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <new>
@@ -33,7 +34,7 @@ State& state_in(std::byte (&storage)[scheduler_state_size]) noexcept {
 class TaskRef;
 
 /// A group of tasks that share a queue, as its scheduler sees it; valid while a task of the group lives, and in
-/// `group_finished()`. A pointer's weight. Executor's thread.
+/// `group_finished()`. Two pointers' weight. Executor's thread.
 class GroupRef {
  public:
   constexpr GroupRef() noexcept = default;
@@ -48,7 +49,8 @@ class GroupRef {
   [[nodiscard]] bool is_single() const noexcept { return block_ == nullptr; }
 
   /// Storage in the group for its scheduler alone: at most 24 bytes, trivial, zero bytes at first. For a single task's
-  /// group it is allocated at the first call, which may throw `std::bad_alloc`.
+  /// group it is not the task's own storage, but allocated at the first call, which may throw `std::bad_alloc`; zero
+  /// bytes again after a move to another queue.
   template <class State>
   [[nodiscard]] State& state() const {
     if (block_ != nullptr) return detail::state_in<State>(block_->scheduler_state);
@@ -60,6 +62,7 @@ class GroupRef {
  private:
   friend class TaskRef;
   friend struct detail_access;
+  friend struct std::hash<GroupRef>;
   explicit GroupRef(detail::GroupBlock& block) noexcept : block_{&block} {}
   explicit GroupRef(detail::TaskCell& single) noexcept : single_{&single} {}
 
@@ -99,6 +102,7 @@ class TaskRef {
 
  private:
   friend struct detail_access;
+  friend struct std::hash<TaskRef>;
   explicit TaskRef(detail::TaskCell& cell) noexcept : cell_{&cell} {}
   detail::TaskCell* cell_ = nullptr;
 };
@@ -122,12 +126,14 @@ struct detail_access {
 /// 3. `empty()`: whether nothing is to be popped.
 ///
 /// Called if they exist, in this order for one resume:
-/// 4. `observe(task, ran, finished)`: the task was resumed and ran so long. `finished`: it will not come back. Its presence
-///    makes the executor read the clock at every resume. The task is not in the scheduler now.
+/// 4. `observe(task, ran, finished)`: the task was resumed, or, aborted, destroyed, and ran so long. `finished`: it will not
+///    come back. Its presence makes the executor read the clock at every resume. The task is not in the scheduler now.
 /// 5. `finished(task)`: once for each task: it has ended, or has moved to another queue. Not called when the executor is destroyed.
 /// 6. `group_finished(group)`: the last task and the last handle of a group made by `QueueHandle::group()` are gone.
 /// 7. `reserve(live)`: at spawn, with the number of tasks that may then be runnable at once. May throw: the spawn then fails with
 ///    that. Pushes of that many tasks must then not throw.
+///
+/// A task's group does not change while it is in the scheduler.
 ///
 /// Minimal model:
 /// \code
@@ -192,3 +198,17 @@ constexpr void explain_scheduler() {
 }  // namespace detail
 
 }  // namespace clockworker
+
+template <>
+struct std::hash<clockworker::TaskRef> {
+  [[nodiscard]] std::size_t operator()(clockworker::TaskRef task) const noexcept {
+    return std::hash<const void*>{}(task.cell_);
+  }
+};
+
+template <>
+struct std::hash<clockworker::GroupRef> {
+  [[nodiscard]] std::size_t operator()(clockworker::GroupRef group) const noexcept {
+    return group.block_ != nullptr ? std::hash<const void*>{}(group.block_) : std::hash<const void*>{}(group.single_);
+  }
+};

@@ -3,7 +3,6 @@
 #include "catch.hpp"
 #include "schedulers/fake_tasks.hpp"
 
-#include <type_traits>
 
 namespace {
 

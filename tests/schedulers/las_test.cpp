@@ -190,8 +190,24 @@ TEST_CASE("LAS: without aging a long task starves while younger ones come", "[la
 TEST_CASE("LAS: with aging every N-th pop takes the task that waits longest, in a group or not", "[las]") {
   FakeTasks tasks;
   LAS las{LASOptions{.aging = 8}};
-  CHECK(pops_until(tasks.spawn(), las, tasks) == 8);
-  while (!las.empty()) las.pop();
+  TaskRef alone = tasks.spawn();
+  CHECK(pops_until(alone, las, tasks) == 8);
+  while (!las.empty()) CHECK_FALSE(las.pop() == alone);
+
+  LAS fifo{LASOptions{.aging = 3}};  // the longest waiting are those that would be last
+  std::vector<TaskRef> old;
+  for (int i = 0; i < 3; ++i) {
+    old.push_back(tasks.spawn());
+    fifo.observe(old.back(), 1h, false);
+    fifo.push(old.back());
+  }
+  for (int i = 0; i < 6; ++i) fifo.push(tasks.spawn());
+  for (TaskRef task : old) {
+    CHECK(fifo.pop().id() > old.back().id());
+    CHECK(fifo.pop().id() > old.back().id());
+    CHECK(fifo.pop() == task);
+  }
+  CHECK(fifo.empty());
 
   LAS grouped{LASOptions{.aging = 8}};
   FakeTasks::Group& group = tasks.group();

@@ -4,6 +4,8 @@
 #include "schedulers/fake_tasks.hpp"
 
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <stdexcept>
 #include <type_traits>
 #include <utility>

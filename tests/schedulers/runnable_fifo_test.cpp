@@ -3,7 +3,7 @@
 #include "catch.hpp"
 #include "schedulers/fake_tasks.hpp"
 
-#include <type_traits>
+#include <utility>
 
 namespace {
 

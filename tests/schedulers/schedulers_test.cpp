@@ -145,18 +145,22 @@ TEMPLATE_TEST_CASE("the order is the one that is promised, whatever happens", "[
       scheduler.push(task);
       model.push(task);
     };
+    auto wake_one = [&] {
+      const std::size_t which = random() % suspended.size();
+      push(std::exchange(suspended[which], suspended.back()));
+      suspended.pop_back();
+    };
     for (int step = 0; step < 3000 && equal; ++step) {
       if (suspended.size() + model.size() < most && chance(30)) {
         push(tasks.spawn(any_group()));
       } else if (chance(pushes) && !suspended.empty()) {
-        const std::size_t which = random() % suspended.size();
-        push(std::exchange(suspended[which], suspended.back()));
-        suspended.pop_back();
+        wake_one();
       } else if (model.size() != 0) {
         const TaskRef task = scheduler.pop();
         equal = task == model.pop();
         const nanoseconds ran = any_time();
         const bool finished = chance(5);
+        while (!suspended.empty() && chance(30)) wake_one();  // the running task does that
         observe(scheduler, task, ran, finished);
         model.observe(task, ran);
         if (!finished && chance(50)) {

@@ -154,6 +154,7 @@ inline void start_task(TaskCell& cell, GroupBlock* group, SharedName* name) {
   if (name != nullptr) cell.need_extras().name = SharedName::share(name);
   queue.reserve(queue.live_tasks + 1);
   cell.id = ring.last_id + 1;  // the scheduler may ask at the push
+  ring.refresh_time();
   cell.arrived_at = ring.control.now;
   count_into_group(cell, group);
   try {

@@ -57,6 +57,7 @@ class DriveScope {
   DriveScope& operator=(const DriveScope&) = delete;
   ~DriveScope() {
     thread_state = before_;
+    ring_.time_is_stale = true;
     ring_.driver = nullptr;
     ring_.driven = false;
   }
@@ -65,12 +66,6 @@ class DriveScope {
   Ring& ring_;
   ThreadState before_;
 };
-
-/// Sets the time of a moment at which no task runs: nobody is charged for what has passed.
-inline void set_time(Ring& ring, std::int64_t now) noexcept {
-  ring.control.now = now;
-  ring.control.charged_until = now;
-}
 
 [[nodiscard]] inline bool has_runnable(const Ring& ring) noexcept {
   return ring.main_active || ring.picker.runnable_count() != 0;
@@ -113,9 +108,9 @@ inline void run_main(Ring& ring) noexcept {
   open_slice(ring, lane.record, never, slice_over);  // already over: one resume
   std::int64_t began_at = ring.control.now;
   run_slice_of(ring, lane);
-  if (ring.control.now == began_at) set_time(ring, ring.now());
+  if (ring.control.now == began_at) ring.set_time(ring.now());
   lane.record.service += ring.control.now - began_at;
-  set_time(ring, ring.control.now);
+  ring.set_time(ring.control.now);
   if (!lane.has_runnable()) ring.deactivate(lane);
 }
 
@@ -154,8 +149,9 @@ inline void poll_host(Ring& ring, HostRef host, PollTimeout timeout) {
   SliceControl& control = ring.control;
   std::int64_t began_at = control.now;
   ++ring.host_polls;
+  ring.time_is_stale = true;
   host.poll(host.host, timeout);
-  set_time(ring, ring.now());
+  ring.set_time(ring.now());
   if (timeout && timeout->count() == 0) ring.host_poll_gap = 8 * (control.now - began_at);
   ring.host_polled_at = control.now;
   control.host_due_at = control.now + ring.options.host_poll_interval.count();
@@ -214,7 +210,7 @@ bool drive(Ring& ring, HostRef host, const char* call, Done done) {
     }
   } attachment{ring, host};
   ring.as_guest = false;
-  set_time(ring, ring.now());
+  ring.set_time(ring.now());
   ring.host_polled_at = ring.control.now;
   ring.control.host_due_at = ring.control.now + ring.options.host_poll_interval.count();
   ring.control.polls_left = ring.options.max_polls_per_host_poll;
@@ -252,7 +248,7 @@ inline Progress run_ready(Ring& ring, Budget budget) {
     } listen{ring};
     SliceControl& control = ring.control;
     ring.as_guest = true;
-    set_time(ring, ring.now());
+    ring.set_time(ring.now());
     std::int64_t time = (budget.time.count() > 0 ? budget.time : ring.options.host_poll_interval).count();
     control.host_due_at = saturated_end(control.now, time);
     control.polls_left = budget.polls != 0 ? budget.polls : ring.options.max_polls_per_host_poll;

@@ -23,6 +23,7 @@ Executor<Key, C>::Executor(detail::ExecutorSettings settings, std::vector<NewQue
 
 template <QueueKey Key, Clock C>
 Executor<Key, C>::~Executor() {
+  CLOCKWORKER_ASSERT(!ring_.driven, "an executor is destroyed while it is running");
   ring_.closing = true;
   main_lane_->tells_scheduler = false;
   for (Lane& lane : lanes_) lane.queue->tells_scheduler = false;
@@ -104,7 +105,10 @@ auto Executor<Key, C>::run_until(H& host, A&& main) {
     if (!drive(host, "run_until()", [&] { return main.done(); }, false)) {
       throw JoinError{JoinErrc::cancelled, nullptr, "clockworker: run_until() was stopped before the task had ended"};
     }
-    return main.try_take()->value();
+    auto result = main.try_take();
+    // Thrown from here, and not again by the next run.
+    if (!result->has_value() && result->error().exception() != nullptr) ring_.forget_exception(result->error().exception());
+    return result->value();
   } else {
     auto spawn = [&] {
       if constexpr (detail::is_task<Main>) {
@@ -154,7 +158,7 @@ void Executor<Key, C>::end_main(H& host, detail::TaskCell& main) noexcept {
       ring_.drain_inbox();
       if (main.status != detail::TaskStatus::suspended) break;
       detail::sleep_in_host(ring_, reference);
-      detail::set_time(ring_, ring_.now());
+      ring_.set_time(ring_.now());
       ring_.fire_timers();
     }
   } catch (...) {

@@ -103,8 +103,11 @@ class RemoteTask : public std::enable_shared_from_this<RemoteTask<T>> {
     watched_ = detail_join_access::make(cell);
     cell->joiner = &watcher_;
     self_ = this->shared_from_this();
-    rules_ = cell->queue->rules;
+    obey(cell->queue->rules);
   }
+
+  /// What is to happen to an exception that nobody takes.
+  void obey(std::shared_ptr<const ExceptionRules> rules) noexcept { rules_ = std::move(rules); }
 
  private:
   struct AbortLetter : Letter {
@@ -191,7 +194,10 @@ class SpawnLetter : public Letter {
       }
     } catch (...) {
       self.reset();
-      if (task.use_count() == 1) ring->keep_exception(std::current_exception());  // nobody has the handle
+      task->obey(ring->exception_rules);
+      if (task.use_count() == 1 && ring->exception_rules->policy == ExceptionPolicy::rethrow) {
+        ring->keep_exception(std::current_exception());  // nobody has the handle
+      }
       task->finish(JoinResult<T>{JoinError{JoinErrc::exception, std::current_exception()}});
     }
   }

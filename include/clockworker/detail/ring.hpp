@@ -116,9 +116,24 @@ class Ring {
     return std::max(options.min_slice, options.sched_latency / runnable);
   }
 
+  /// Sets the time of a moment at which no task runs: nobody is charged for what has passed.
+  void set_time(std::int64_t reading) noexcept {
+    control.now = reading;
+    control.charged_until = reading;
+    time_is_stale = false;
+  }
+
+  /// In the host, and between two drives, time goes by without a reading; what happens there has its own.
+  void refresh_time() noexcept {
+    if (!time_is_stale) return;
+    set_time(now());
+    time_is_stale = true;
+  }
+
   /// The queue has turned from empty to runnable.
   void activate(WorkQueueBase& queue) noexcept {
     queue.active = true;
+    refresh_time();
     if (queue.is_main) {
       main_active = true;
     } else {
@@ -210,6 +225,13 @@ class Ring {
     control.attention |= exception_kept;
   }
 
+  /// run*() throws `exception` in another way.
+  void forget_exception(const std::exception_ptr& exception) noexcept {
+    if (kept_exception != exception) return;
+    kept_exception = nullptr;
+    control.attention &= ~static_cast<std::uint32_t>(exception_kept);
+  }
+
   /// After a resume that did not simply suspend or yield. True if the cell is still in this queue's hands.
   void settle(TaskCell& cell) noexcept;
   /// Destroys the frames, innermost first and in constant native stack; the result is then `cancelled`.
@@ -250,6 +272,7 @@ class Ring {
   bool main_active = false;             // activate(), deactivate()
   Move move;                            // switch_to()
   std::exception_ptr kept_exception;    // keep_exception()
+  bool time_is_stale = true;            // drive.hpp: control.now is not the present
   bool driven = false;                  // drive.hpp: inside run* or run_ready
   const ThreadState* driver = nullptr;  // drive.hpp: on which thread; its address tells the thread
   bool as_guest = false;                // drive.hpp: the resumes allowed are a hard limit

@@ -44,27 +44,28 @@ class WorkQueue final : public WorkQueueBase {
       TaskCell& cell = *detail_access::cell(scheduler.pop());
       --runnable_tasks;
       thread.task = &cell;
-      if (cell.flags != 0 && !may_resume(owner, cell)) [[unlikely]] {
-        thread.task = nullptr;
-        if (control.attention != 0) return;
-        continue;
-      }
-      do {
-        cell.status = TaskStatus::running;
-        cell.resume_point.resume();
-      } while (cell.status == TaskStatus::transfer);
       --control.until_reading;
-      if constexpr (Observes<Scheduler>) {
-        std::int64_t reading = C::now().time_since_epoch().count();
-        bool stays = cell.status == TaskStatus::yielded || cell.status == TaskStatus::suspended;
-        observe(owner, cell, std::chrono::nanoseconds{reading - control.stride_began_at}, !stays);
-        dispose_of_turn(owner, cell);
+      if (cell.flags != 0 && !may_resume(owner, cell)) [[unlikely]] {
+        // A turn like any other: frames are destroyed in their queue's time, and it is watched that they do not take all of it.
         thread.task = nullptr;
-        owner.end_stride(reading);
+        owner.end_stride(C::now().time_since_epoch().count());
       } else {
-        dispose_of_turn(owner, cell);
-        thread.task = nullptr;
-        if (control.until_reading == 0) owner.end_stride(C::now().time_since_epoch().count());
+        do {
+          cell.status = TaskStatus::running;
+          cell.resume_point.resume();
+        } while (cell.status == TaskStatus::transfer);
+        if constexpr (Observes<Scheduler>) {
+          std::int64_t reading = C::now().time_since_epoch().count();
+          bool stays = cell.status == TaskStatus::yielded || cell.status == TaskStatus::suspended;
+          observe(owner, cell, std::chrono::nanoseconds{reading - control.stride_began_at}, !stays);
+          dispose_of_turn(owner, cell);
+          thread.task = nullptr;
+          owner.end_stride(reading);
+        } else {
+          dispose_of_turn(owner, cell);
+          thread.task = nullptr;
+          if (control.until_reading == 0) owner.end_stride(C::now().time_since_epoch().count());
+        }
       }
       if (inbox.has_mail()) [[unlikely]] owner.drain_inbox();
       if (control.attention != 0) return;
@@ -106,6 +107,10 @@ class WorkQueue final : public WorkQueueBase {
     if (!cell.has(abort_requested)) return true;
     owner.unwind(cell);
     owner.end_task(cell);
+    if constexpr (Observes<Scheduler>) {
+      std::int64_t reading = C::now().time_since_epoch().count();
+      observe(owner, cell, std::chrono::nanoseconds{reading - owner.control.stride_began_at}, true);
+    }
     owner.leave_queue(cell);
     return false;
   }

@@ -10,7 +10,8 @@
 namespace clockworker {
 
 struct RunnableFifoOptions {
-  /// The task that the running task woke last goes first, while its data is still warm; at most 16 times in a row.
+  /// The task of this queue that a running task of this queue last woke, or spawned, goes first, while its data is still
+  /// warm; at most 16 times in a row.
   bool lifo_slot = false;
 };
 
@@ -51,7 +52,8 @@ class RunnableFifo {
 
   static bool woken_by_a_task(TaskRef task) noexcept {
     const detail::TaskCell* running = detail::thread_state.task;
-    return running != nullptr && running != detail_access::cell(task);
+    const detail::TaskCell* woken = detail_access::cell(task);
+    return running != nullptr && running != woken && running->queue == woken->queue;
   }
 
   void append(TaskRef task) noexcept {
