@@ -15,7 +15,7 @@ using Clock = std::chrono::steady_clock;
 
 enum class Event { key_pressed, tasks_due, closed };
 
-// The loop's own queue. It knows nothing of the executor.
+// The loop's own queue of events. It knows nothing of the executor.
 class EventQueue {
  public:
   void post(Event event) {  // any thread
@@ -23,15 +23,11 @@ class EventQueue {
     events_.push_back(event);
     changed_.notify_one();
   }
-  // The oldest event; or, from `alarm` on, if there is none, `tasks_due`.
-  Event wait(std::optional<Clock::time_point> alarm) {
+  Event wait(std::optional<Clock::time_point> alarm) {  // when the alarm goes off first: tasks_due
     std::unique_lock lock{mutex_};
     const auto any = [this] { return !events_.empty(); };
-    if (!alarm) {
-      changed_.wait(lock, any);
-    } else if (!changed_.wait_until(lock, *alarm, any)) {
-      return Event::tasks_due;
-    }
+    if (!alarm) changed_.wait(lock, any);
+    else if (!changed_.wait_until(lock, *alarm, any)) return Event::tasks_due;
     const Event event = events_.front();
     events_.pop_front();
     return event;
@@ -46,42 +42,37 @@ class EventQueue {
 int main() {
   EventQueue events;
   auto executor = cw::ExecutorBuilder<>{}.with_queue(0, 1).build();
-  // Called when the executor turns from idle to runnable, on whatever thread causes it. All it does is ask for a turn.
+  // Called each time that the executor turns from idle to runnable, on the thread that caused it: it asks for a turn.
   executor.on_runnable([&] { events.post(Event::tasks_due); });
 
-  long steps = 0;
-  executor.queue(0).spawn([&]() -> cw::Task<> {  // never done: without a budget its first turn would be the last event
-    for (;; ++steps) co_await cw::yield_maybe();
-  });
-  int answers = 0;
+  int answered = 0;
   const auto answer = [&]() -> cw::Task<> {
     co_await cw::sleep_for(2ms);
-    ++answers;
+    ++answered;
   };
+  long steps = 0;
+  executor.queue(0).spawn([&]() -> cw::Task<> {  // never done; only the budget brings the loop its other events
+    for (;; ++steps) co_await cw::yield_maybe();
+  });
 
   std::thread keyboard{[&] {
-    for (int key = 0; key < 5; ++key) {
-      std::this_thread::sleep_for(10ms);
-      events.post(Event::key_pressed);
+    for (Event event : {Event::key_pressed, Event::key_pressed, Event::key_pressed, Event::closed}) {
+      std::this_thread::sleep_for(50ms);
+      events.post(event);
     }
-    std::this_thread::sleep_for(50ms);
-    events.post(Event::closed);
   }};
-
   std::optional<Clock::time_point> alarm;
   for (bool open = true; open;) {
     switch (events.wait(alarm)) {
       case Event::key_pressed: executor.queue(0).spawn(answer); break;
-      case Event::tasks_due: {
-        const cw::Progress progress = executor.run_ready({.time = 1ms, .polls = 1000});
-        if (progress.runnable) events.post(Event::tasks_due);  // at the back: what has happened meanwhile goes first
+      case Event::closed: open = false; break;
+      case Event::tasks_due:
+        const cw::Progress progress = executor.run_ready({.time = 1ms, .polls = 100});
+        if (progress.runnable) events.post(Event::tasks_due);  // behind what has come in meanwhile
         alarm.reset();
         if (progress.next_timer) alarm = Clock::now() + *progress.next_timer;
-        break;
-      }
-      case Event::closed: open = false; break;
     }
   }
   keyboard.join();
-  std::printf("%d keys answered, the other task is still at work: %s\n", answers, steps > 0 ? "yes" : "no");
+  std::printf("%d keys answered, beside %s\n", answered, steps > 0 ? "other work" : "nothing");
 }

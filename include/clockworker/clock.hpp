@@ -16,15 +16,16 @@
 
 namespace clockworker {
 
-/// A point in an executor's time. Of `std::chrono::steady_clock`, so that `steady_clock::now() + 5ms` is one; what it
-/// counts from is the executor's clock's own affair.
+/// A point in an executor's time. Of `std::chrono::steady_clock`, so that `steady_clock::now() + 5ms` is one;
+/// what it counts from is the executor's clock's own affair.
 using TimePoint = std::chrono::time_point<std::chrono::steady_clock, std::chrono::nanoseconds>;
 
 /// A steady source of time: `C::now()` never goes back, and counts nanoseconds. May be called on any thread.
 /// `std::chrono::steady_clock` is a model wherever it counts in nanoseconds.
 template <class C>
 concept Clock = requires {
-  { C::now() } noexcept -> std::same_as<TimePoint>;
+  { C::now() }
+  noexcept->std::same_as<TimePoint>;
   requires C::is_steady;
 };
 
@@ -41,7 +42,8 @@ struct SteadyClock {
   }
 };
 
-/// Time that stands still until `advance()` moves it, for tests. Each thread has its own, and starts at `TimePoint{}`.
+/// Time that stands still until `advance()` moves it, for tests. Each thread has its own, and starts at
+/// `TimePoint{}`.
 struct ManualClock {
   using duration = std::chrono::nanoseconds;
   using rep = duration::rep;
@@ -51,10 +53,12 @@ struct ManualClock {
 
   [[nodiscard]] static TimePoint now() noexcept { return now_; }
 
-  /// Moves the calling thread's time on. Throws `std::invalid_argument` for a negative `by`: the clock is steady.
+  /// Moves the calling thread's time on. Throws `std::invalid_argument` for a negative `by`: the clock is
+  /// steady.
   static void advance(std::chrono::nanoseconds by) {
     if (by < std::chrono::nanoseconds::zero()) {
-      throw std::invalid_argument("clockworker: ManualClock::advance() by a negative duration; time does not go back");
+      throw std::invalid_argument(
+          "clockworker: ManualClock::advance() by a negative duration; time does not go back");
     }
     now_ += by;
   }
@@ -66,9 +70,9 @@ struct ManualClock {
 /// The processor's time stamp counter, scaled to nanoseconds: cheaper to read than `SteadyClock`.
 ///
 /// The scale is taken once, at the first call in the process, which costs 10 ms: the counter is held against
-/// `steady_clock` over that time. Each of the two readings may be off by the time of one clock read (some 50 ns), so the
-/// rate is right to about 10 parts in a million; the two clocks drift apart by that much. Where the processor has no invariant counter, `now()` is
-/// `SteadyClock::now()`: see `uses_tsc()`.
+/// `steady_clock` over that time. Each of the two readings may be off by the time of one clock read (some 50
+/// ns), so the rate is right to about 10 parts in a million; the two clocks drift apart by that much. Where
+/// the processor has no invariant counter, `now()` is `SteadyClock::now()`: see `uses_tsc()`.
 class TscClock {
  public:
   using duration = std::chrono::nanoseconds;
@@ -81,7 +85,8 @@ class TscClock {
 #if CLOCKWORKER_DETAIL_HAS_TSC
     const Scale& scale = calibrated();
     if (scale.usable) {
-      // 32.32 fixed point; the product is taken in halves, so that it does not overflow for as long as the counter lasts.
+      // 32.32 fixed point; the product is taken in halves, so that it does not overflow for as long as the
+      // counter lasts.
       std::uint64_t ticks = read() - scale.base_ticks;
       std::uint64_t high = (ticks >> 32) * scale.ns_per_tick_32;
       std::uint64_t low = ((ticks & 0xffffffffU) * scale.ns_per_tick_32) >> 32;
@@ -105,7 +110,8 @@ class TscClock {
   struct Scale {
     bool usable = false;
     std::uint64_t base_ticks = 0;
-    std::uint64_t ns_per_tick_32 = 0;  // below 2^32 on every machine whose counter runs faster than 1 GHz, below 2^36 otherwise
+    std::uint64_t ns_per_tick_32 =
+        0;  // below 2^32 on every machine whose counter runs faster than 1 GHz, below 2^36 otherwise
     TimePoint base_time{};
   };
 

@@ -1,6 +1,6 @@
 /// \file
-/// All of clockworker that needs only the standard library. Hosts for other event loops are included by name, from
-/// `clockworker/hosts/`.
+/// All of clockworker that needs only the standard library. Hosts for other event loops are included by name,
+/// from `clockworker/hosts/`.
 #pragma once
 
 #include <clockworker/clock.hpp>
@@ -11,11 +11,13 @@
 #include <clockworker/hosts/thread.hpp>
 #include <clockworker/join.hpp>
 #include <clockworker/queue.hpp>
+#include <clockworker/queue_options.hpp>
 #include <clockworker/remote.hpp>
 #include <clockworker/schedulers/arrival_fifo.hpp>
 #include <clockworker/schedulers/las.hpp>
 #include <clockworker/schedulers/quantized_las.hpp>
 #include <clockworker/schedulers/runnable_fifo.hpp>
+#include <clockworker/shutdown.hpp>
 #include <clockworker/stats.hpp>
 #include <clockworker/stop_token.hpp>
 #include <clockworker/task.hpp>

@@ -2,7 +2,8 @@
 /// Every macro of the library. All of them may be set by the build; none changes the layout of a public type.
 #pragma once
 
-/// 1: misuse that is not cheap to see is checked and stops the program with a clear text. Default: on in debug builds.
+/// 1: misuse that is not cheap to see is checked and stops the program with a clear text. Default: on in
+/// debug builds.
 #ifndef CLOCKWORKER_ASSERTIONS
 #ifdef NDEBUG
 #define CLOCKWORKER_ASSERTIONS 0
@@ -22,8 +23,8 @@
 #define CLOCKWORKER_DETAIL_ASAN 0
 #endif
 
-/// 1: coroutine frames and task cells come from per-thread free lists. Default: on, but off under AddressSanitizer, which
-/// sees the use of a dead frame only when the memory really goes back.
+/// 1: coroutine frames and task cells come from per-thread free lists. Default: on, but off under
+/// AddressSanitizer, which sees the use of a dead frame only when the memory really goes back.
 #ifndef CLOCKWORKER_FRAME_POOL
 #define CLOCKWORKER_FRAME_POOL (!CLOCKWORKER_DETAIL_ASAN)
 #endif

@@ -3,94 +3,35 @@
 #pragma once
 
 #include <algorithm>
-#include <chrono>
-#include <concepts>
 #include <cstdint>
-#include <exception>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <stdexcept>
 #include <string>
-#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include <clockworker/clock.hpp>
 #include <clockworker/detail/drive.hpp>
+#include <clockworker/detail/run_main.hpp>
+#include <clockworker/detail/snapshot.hpp>
+#include <clockworker/detail/teardown.hpp>
 #include <clockworker/detail/work_queue.hpp>
 #include <clockworker/host.hpp>
 #include <clockworker/hosts/thread.hpp>
 #include <clockworker/join.hpp>
 #include <clockworker/queue.hpp>
+#include <clockworker/queue_options.hpp>
 #include <clockworker/remote.hpp>
 #include <clockworker/schedulers/runnable_fifo.hpp>
+#include <clockworker/shutdown.hpp>
 #include <clockworker/stats.hpp>
 #include <clockworker/task_scheduler.hpp>
-#include <clockworker/timer.hpp>
 
 namespace clockworker {
 
-/// What names a queue: an enum, an integer, a string, any regular type. Looked up by comparing, never on a hot path.
-template <class K>
-concept QueueKey = std::copyable<K> && std::equality_comparable<K>;
-
-struct QueueOptions {
-  /// The queue's share of the time, against the other queues': 1 to 2^20.
-  std::uint64_t weight = 1;
-  /// The length of its requests; a short one buys latency without buying share. Default: the executor's, see ExecutorBuilder.
-  std::optional<std::chrono::nanoseconds> slice{};
-  /// For statistics and error texts. Default: the key.
-  std::string name{};
-};
-
-/// How an executor ends: made by `drain()`, `drain_for(d)` and `abort()`.
-class Shutdown {
- public:
-  /// Ends when no task lives.
-  [[nodiscard]] static Shutdown drain() noexcept { return Shutdown{detail::never}; }
-  /// The same, but aborts the tasks that still live after `patience`.
-  template <class Rep, class Period>
-  [[nodiscard]] static Shutdown drain_for(std::chrono::duration<Rep, Period> patience) noexcept {
-    return Shutdown{std::max<std::int64_t>(0, detail::saturated_ns(patience))};
-  }
-  /// Aborts every task now.
-  [[nodiscard]] static Shutdown abort() noexcept { return Shutdown{0}; }
-
- private:
-  template <QueueKey Key, Clock C>
-  friend class Executor;
-  explicit Shutdown(std::int64_t patience) noexcept : patience_{patience} {}
-  std::int64_t patience_;  // ns
-};
-
 namespace detail {
-
-/// A key as error texts and statistics show it.
-template <class Key>
-[[nodiscard]] std::string text_of(const Key& key, std::size_t position) {
-  if constexpr (std::is_convertible_v<const Key&, std::string_view>) {
-    return std::string{std::string_view{key}};
-  } else if constexpr (std::is_enum_v<Key>) {
-    return std::to_string(static_cast<std::underlying_type_t<Key>>(key));
-  } else if constexpr (std::is_arithmetic_v<Key>) {
-    return std::to_string(key);
-  } else {
-    return "#" + std::to_string(position);
-  }
-}
-
-/// Throws std::invalid_argument; `call` and `queue` begin the text.
-inline void check_queue_options(const QueueOptions& options, const std::string& queue, const char* call) {
-  std::string text = std::string{"clockworker: "} + call + ": queue '" + queue + "': ";
-  if (options.weight == 0 || options.weight > Eevdf::max_weight) {
-    throw std::invalid_argument(text + "weight " + std::to_string(options.weight) + " is not from 1 to 1048576 (2^20)");
-  }
-  if (options.slice && *options.slice <= std::chrono::nanoseconds::zero()) {
-    throw std::invalid_argument(text + "slice " + std::to_string(options.slice->count()) + " ns is not positive");
-  }
-}
 
 struct ExecutorSettings {
   RingOptions ring;
@@ -111,11 +52,11 @@ using QueuePointer = std::unique_ptr<WorkQueueBase, ReleaseQueue>;
 template <QueueKey Key = int, Clock C = SteadyClock>
 class ExecutorBuilder;
 
-/// Serves several queues of tasks on one thread: chooses the queue by EEVDF (see eevdf.hpp), then the task by the
-/// queue's own scheduler. Made by ExecutorBuilder; neither copied nor moved.
+/// Serves several queues of tasks on one thread: chooses the queue by EEVDF (see eevdf.hpp), then the task by
+/// the queue's own scheduler. Made by ExecutorBuilder; neither copied nor moved.
 ///
-/// All members are for one thread, the executor's, but where they say otherwise. That is whichever thread drives it;
-/// between two drives it may change, if the change itself is synchronised.
+/// All members are for one thread, the executor's, but where they say otherwise. That is whichever thread
+/// drives it; between two drives it may change, if the change itself is synchronised.
 template <QueueKey Key = int, Clock C = SteadyClock>
 class Executor {
  public:
@@ -125,43 +66,91 @@ class Executor {
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
 
-  /// Destroys every frame, newest task first. Destructors of locals may wake, abort or spawn; what they spawn is cancelled.
-  /// A task that awaits a foreign awaitable which has not completed ends as cancelled, but its frames are left to that stranger: they
-  /// are destroyed when, and on the thread where, it resumes the handle that it was given. To have them end here, shutdown() and run() first.
-  ~Executor();
+  /// Destroys every frame, newest task first. Destructors of locals may wake, abort or spawn; what they spawn
+  /// is cancelled. A task that awaits a foreign awaitable which has not completed ends as cancelled, but its
+  /// frames are left to that stranger: they are destroyed when, and on the thread where, it resumes the
+  /// handle that it was given. To have them end here, shutdown() and run() first.
+  ~Executor() {
+    CLOCKWORKER_ASSERT(!ring_.driven, "an executor is destroyed while it is running");
+    main_lane_->tells_scheduler = false;
+    for (Lane& lane : lanes_) lane.queue->tells_scheduler = false;
+    detail::end_everything(ring_);
+    shutdown_.cancel();
+    for (Lane& lane : lanes_) ring_.picker.remove(*lane.queue);
+  }
 
   /// Throws std::out_of_range if there is no such queue. O(queues).
   [[nodiscard]] QueueHandle queue(const Key& key) { return detail_queue_access::make(find(key, "queue()")); }
 
-  /// Adds a queue, while running too. Throws std::invalid_argument if the key is there already or an option is bad,
-  /// std::bad_alloc; nothing has changed then.
-  QueueHandle add_queue(Key key, QueueOptions options, TaskScheduler auto scheduler);
+  /// Adds a queue, while running too. Throws std::invalid_argument if the key is there already or an option
+  /// is bad, std::bad_alloc; nothing has changed then.
+  QueueHandle add_queue(Key key, QueueOptions options, TaskScheduler auto scheduler) {
+    std::string name = options.name.empty() ? detail::text_of(key, lanes_.size()) : options.name;
+    detail::check_queue_options(options, name, "add_queue()");
+    if (look_up(key) != nullptr) {
+      throw std::invalid_argument("clockworker: add_queue(): there is a queue '" +
+                                  detail::text_of(key, lanes_.size()) + "' already");
+    }
+    auto queue = make_queue(ring_, options, std::move(name), std::move(scheduler));
+    return take_in(std::move(key), std::move(queue), options.weight);
+  }
   QueueHandle add_queue(Key key, std::uint64_t weight, TaskScheduler auto scheduler) {
     return add_queue(std::move(key), QueueOptions{.weight = weight}, std::move(scheduler));
   }
 
-  /// Removes a queue on which no task lives. Its handles refuse to spawn from now on. Throws std::out_of_range if there is none,
-  /// std::logic_error if tasks live on it, or if it is the last.
-  void remove_queue(const Key& key);
-
-  /// Runs until stop(), or until a shutdown has finished. Throws what a task threw (see ExceptionPolicy), what a scheduler threw, what
-  /// `host.poll()` threw; calling it again goes on. Throws std::logic_error if called from inside a task, or while running.
-  template <PollHook H>
-  void run(H& host) {
-    drive(host, "run()", [this] { return shutdown_finished(); });
+  /// Removes a queue on which no task lives. Its handles refuse to spawn from now on. Throws
+  /// std::out_of_range if there is none, std::logic_error if tasks live on it, or if it is the last.
+  void remove_queue(const Key& key) {
+    detail::WorkQueueBase& queue = find(key, "remove_queue()");
+    if (queue.live_tasks != 0) {
+      throw std::logic_error("clockworker: remove_queue(): " + std::to_string(queue.live_tasks) +
+                             " task(s) live on queue '" + queue.name +
+                             "'; abort them and let them end first");
+    }
+    if (lanes_.size() == 1) {
+      throw std::logic_error("clockworker: remove_queue(): '" + queue.name +
+                             "' is the executor's last queue");
+    }
+    auto lane =
+        std::find_if(lanes_.begin(), lanes_.end(), [&](const Lane& l) { return l.queue.get() == &queue; });
+    service_of_removed_ += queue.record.service;
+    resumes_of_removed_ += queue.record.resumes;
+    ring_.picker.remove(queue);
+    lanes_.erase(lane);
   }
 
-  /// The same until `main` has ended; returns what it returns and throws what it throws. `main` is a Task, a callable that returns one, or a
-  /// JoinHandle of this executor (std::invalid_argument for another's). A Task or callable runs ahead of every queue, one resume between two slices,
-  /// is charged to none, and may refer to locals of the caller: if the call is left early, by another task's exception, the host's, or a
-  /// stop, it is destroyed first. Throws JoinError (cancelled) if stopped, or if `main` was aborted by a shutdown.
+  /// Runs until stop(), or until a shutdown has finished. Throws what a task threw (see ExceptionPolicy),
+  /// what a scheduler threw, what `host.poll()` threw; calling it again goes on. Throws std::logic_error if
+  /// called from inside a task, or while running.
+  template <PollHook H>
+  void run(H& host) {
+    detail::drive(ring_, detail::HostRef::of(host), "run()",
+                  [this] { return !ring_.kept_exception && detail::shutdown_finished(ring_); });
+  }
+
+  /// The same until `main` has ended; returns what it returns and throws what it throws. `main` is a Task, a
+  /// callable that returns one, or a JoinHandle of this executor (std::invalid_argument for another's). A
+  /// Task or callable runs ahead of every queue, one resume between two slices, is charged to none, and may
+  /// refer to locals of the caller: if the call is left early, by another task's exception, the host's, or a
+  /// stop, it is destroyed first. Throws JoinError (cancelled) if stopped, or if `main` was aborted by a
+  /// shutdown.
   template <PollHook H, class A>
-  auto run_until(H& host, A&& main);
+  auto run_until(H& host, A&& main) {
+    detail::check_may_drive(
+        ring_, "run_until()");  // before anything is spawned: a refused call leaves all as it was
+    if constexpr (detail::is_join_handle<std::decay_t<A>>) {
+      return detail::run_until_joined(ring_, detail::HostRef::of(host), main);
+    } else {
+      return detail::run_main_until_done(ring_, detail::HostRef::of(host),
+                                         detail::spawn_main(*main_lane_, std::forward<A>(main)));
+    }
+  }
 
   /// The same until no task lives: those that wait for what never comes keep it asleep in the host.
   template <PollHook H>
   void run_until_idle(H& host) {
-    drive(host, "run_until_idle()", [this] { return ring_.live_tasks == 0; }, true);
+    detail::drive(ring_, detail::HostRef::of(host), "run_until_idle()",
+                  [this] { return !ring_.kept_exception && ring_.live_tasks == 0; });
   }
 
   // The same on a ThreadHost of its own.
@@ -170,8 +159,7 @@ class Executor {
     run(host);
   }
   template <class A>
-    requires(!PollHook<std::remove_reference_t<A>>)
-  auto run_until(A&& main) {
+  requires(!PollHook<std::remove_reference_t<A>>) auto run_until(A&& main) {
     ThreadHost host;
     return run_until(host, std::forward<A>(main));
   }
@@ -180,32 +168,50 @@ class Executor {
     run_until_idle(host);
   }
 
-  /// For a guest in somebody else's loop: runs what is runnable, never blocks, and returns when nothing is, or when the
-  /// budget is used up: of resumes exactly, of time to the end of the resume (or stride of short ones) that uses it up. Throws as run() does;
-  /// call it again then.
-  Progress run_ready(Budget budget = {});
+  /// For a guest in somebody else's loop: runs what is runnable, never blocks, and returns when nothing is,
+  /// or when the budget is used up: of resumes exactly, of time to the end of the resume (or stride of short
+  /// ones) that uses it up. Throws as run() does; call it again then.
+  Progress run_ready(Budget budget = {}) { return detail::run_ready(ring_, budget); }
 
-  /// `notify` is called once each time the executor turns from idle to runnable: on the thread that caused it, the executor's own included, and
-  /// at once if it is runnable now. It must not throw, nor call the executor: it should have the loop call run_ready() soon.
-  /// An empty one removes it; returns when no other thread is in the old one. Throws std::bad_alloc.
-  void on_runnable(std::function<void()> notify);
+  /// `notify` is called once each time the executor turns from idle to runnable: on the thread that caused
+  /// it, the executor's own included, and at once if it is runnable now. It must not throw, nor call the
+  /// executor: it should have the loop call run_ready() soon. An empty one removes it; returns when no other
+  /// thread is in the old one. Throws std::bad_alloc.
+  void on_runnable(std::function<void()> notify) {
+    ring_.mailbox().set_notify(std::move(notify));
+    if (!ring_.driven) {
+      ring_.mailbox().inbox.unpark();
+      detail::listen_as_guest(ring_);
+    }
+  }
 
-  /// Makes `run*` return after the present resume, or the next one return at once; counts once. Tasks stay, and go on at the next run. Any
-  /// thread that knows that the executor lives; else Remote::stop().
+  /// Makes `run*` return after the present resume, or the next one return at once; counts once. Tasks stay,
+  /// and go on at the next run. Any thread that knows that the executor lives; else Remote::stop().
   void stop() noexcept { detail::request_stop(ring_.mailbox()); }
 
-  /// From now on spawns are refused, and `run()` returns when the shutdown has finished. A second call may make it stricter.
-  void shutdown(Shutdown mode);
+  /// From now on spawns are refused, and `run()` returns when the shutdown has finished. A second call may
+  /// make it stricter.
+  void shutdown(Shutdown mode) noexcept { shutdown_.begin(mode); }
 
   /// For other threads; copyable, and may outlive the executor.
   [[nodiscard]] Remote remote() { return detail_remote_access::make(ring_.mailbox()); }
 
   /// O(queues).
-  [[nodiscard]] ExecutorStats stats() const;
+  [[nodiscard]] ExecutorStats stats() const noexcept {
+    ExecutorStats stats = detail::snapshot_of(ring_);
+    stats.service = std::chrono::nanoseconds{service_of_removed_};
+    stats.resumes = resumes_of_removed_;
+    stats.queues = lanes_.size();
+    detail::add_to(stats, *main_lane_);
+    for (const Lane& lane : lanes_) detail::add_to(stats, *lane.queue);
+    return stats;
+  }
   /// Throws std::out_of_range if there is no such queue.
-  [[nodiscard]] QueueStats stats(const Key& key) const;
+  [[nodiscard]] QueueStats stats(const Key& key) const {
+    return detail::snapshot_of(ring_, find(key, "stats()"));
+  }
   /// Every task that has not ended, oldest first. O(tasks).
-  [[nodiscard]] std::vector<TaskInfo> tasks() const;
+  [[nodiscard]] std::vector<TaskInfo> tasks() const { return detail::living_tasks(ring_); }
 
   /// The time by the executor's clock.
   [[nodiscard]] TimePoint now() const noexcept { return C::now(); }
@@ -223,7 +229,21 @@ class Executor {
     std::function<detail::QueuePointer(detail::Ring&, const QueueOptions&, std::string)> make;
   };
 
-  Executor(detail::ExecutorSettings settings, std::vector<NewQueue>& queues);
+  Executor(detail::ExecutorSettings settings, std::vector<NewQueue>& queues)
+      : ring_{settings.ring, std::make_shared<const detail::ExceptionRules>(std::move(settings.exceptions)),
+              &clock_now},
+        main_lane_{make_queue(ring_, QueueOptions{}, "(main)", RunnableFifo{})} {
+    main_lane_->is_main = true;
+    ring_.main_lane = main_lane_.get();
+    ring_.owner = this;
+    ring_.find_queue = &find_for_remote;
+    lanes_.reserve(queues.size());
+    for (NewQueue& queue : queues) {
+      std::string name =
+          queue.options.name.empty() ? detail::text_of(queue.key, lanes_.size()) : queue.options.name;
+      take_in(std::move(queue.key), queue.make(ring_, queue.options, std::move(name)), queue.options.weight);
+    }
+  }
 
   [[nodiscard]] detail::WorkQueueBase* look_up(const Key& key) const {
     for (const Lane& lane : lanes_) {
@@ -237,52 +257,41 @@ class Executor {
                             detail::text_of(key, lanes_.size()) + "'");
   }
   /// For spawns from other threads: the queue of a key that has forgotten its type; null if there is none.
-  static detail::WorkQueueBase* find_for_remote(detail::Ring& ring, const detail::RemoteKey& key);
+  static detail::WorkQueueBase* find_for_remote(detail::Ring& ring, const detail::RemoteKey& key) {
+    auto& self = *static_cast<Executor*>(ring.owner);
+    for (const Lane& lane : self.lanes_) {
+      if (key.names(lane.key)) return lane.queue.get();
+    }
+    return nullptr;
+  }
 
   template <TaskScheduler Scheduler>
   static detail::QueuePointer make_queue(detail::Ring& ring, const QueueOptions& options, std::string name,
                                          Scheduler scheduler) {
     detail::explain_scheduler<Scheduler>();
-    return detail::QueuePointer{new detail::WorkQueue<Scheduler, C>{ring, std::move(name), options.slice,
-                                                                    ring.exception_rules, std::move(scheduler)}};
+    return detail::QueuePointer{new detail::WorkQueue<Scheduler, C>{
+        ring, std::move(name), options.slice, ring.exception_rules, std::move(scheduler)}};
   }
-  QueueHandle take_in(Key key, detail::QueuePointer queue, std::uint64_t weight);
+  QueueHandle take_in(Key key, detail::QueuePointer queue, std::uint64_t weight) {
+    detail::WorkQueueBase& added = *queue;
+    lanes_.push_back(Lane{std::move(key), std::move(queue)});
+    try {
+      ring_.picker.add(added, weight);
+    } catch (...) {
+      lanes_.pop_back();
+      throw;
+    }
+    return detail_queue_access::make(added);
+  }
 
-  template <PollHook H, class Done>
-  bool drive(H& host, const char* call, Done done, bool exceptions_first = true) {
-    return detail::drive(ring_, detail::HostRef::of(host), call, [&] {
-      if (exceptions_first && ring_.kept_exception) return false;
-      return done();
-    });
-  }
-  template <class T, PollHook H>
-  T run_main(H& host, JoinHandle<T> main);
-  template <PollHook H>
-  void end_main(H& host, detail::TaskCell& main) noexcept;
-
-  [[nodiscard]] bool shutdown_finished() const noexcept { return ring_.shutting_down && ring_.live_tasks == 0; }
-  void abort_all() noexcept {
-    for (detail::TaskCell* cell = ring_.newest; cell != nullptr; cell = cell->older) ring_.abort(*cell);
-  }
   static TimePoint clock_now() noexcept { return C::now(); }
-
-  struct PatienceTimer : detail::RingTimer {
-    explicit PatienceTimer(Executor& of) noexcept
-        : detail::RingTimer{[](detail::RingTimer& self, detail::Ring&) noexcept {
-            static_cast<PatienceTimer&>(self).executor.abort_all();
-          }},
-          executor{of} {}
-    Executor& executor;
-  };
 
   detail::Ring ring_;
   std::vector<Lane> lanes_;
   detail::QueuePointer main_lane_;
-  PatienceTimer patience_{*this};
+  detail::ShutdownTimer shutdown_{ring_};
   std::int64_t service_of_removed_ = 0;
-  std::uint64_t removed_resumes_ = 0;
+  std::uint64_t resumes_of_removed_ = 0;
 };
 
 }  // namespace clockworker
-
-#include <clockworker/detail/executor_impl.hpp>

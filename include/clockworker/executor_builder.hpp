@@ -17,7 +17,8 @@
 
 namespace clockworker {
 
-/// Collects queues and options; `build()` checks them all and makes the executor in place. One thread at a time.
+/// Collects queues and options; `build()` checks them all and makes the executor in place. One thread at a
+/// time.
 template <QueueKey Key, Clock C>
 class ExecutorBuilder {
  public:
@@ -48,8 +49,8 @@ class ExecutorBuilder {
     return std::move(with_queue(std::move(key), std::move(options), std::move(scheduler)));
   }
 
-  /// The period in which every runnable queue gets a slice: without a `slice` of its own a queue's request is the larger of
-  /// the least slice and this, divided by the number of runnable queues. Default 2 ms.
+  /// The period in which every runnable queue gets a slice: without a `slice` of its own a queue's request is
+  /// the larger of the least slice and this, divided by the number of runnable queues. Default 2 ms.
   template <class Rep, class Period>
   ExecutorBuilder& with_sched_latency(std::chrono::duration<Rep, Period> period) & {
     return set(&detail::RingOptions::sched_latency, period);
@@ -79,8 +80,8 @@ class ExecutorBuilder {
     return std::move(with_host_poll_interval(interval));
   }
 
-  /// After how many resumes the host is polled, if that is before the interval is over, and if they have taken at least eight times as long as
-  /// a poll of it. Default 61.
+  /// After how many resumes the host is polled, if that is before the interval is over, and if they have
+  /// taken at least eight times as long as a poll of it. Default 61.
   ExecutorBuilder& with_max_polls_per_host_poll(std::uint32_t polls) & {
     settings_.ring.max_polls_per_host_poll = polls;
     return *this;
@@ -98,8 +99,9 @@ class ExecutorBuilder {
     return std::move(with_exception_policy(policy));
   }
 
-  /// Under `capture`: called with an exception that nobody took, when its handle is dropped, or at the task's end if there is none.
-  /// It may outlive the executor, as handles do; it must not throw. Default: std::terminate.
+  /// Under `capture`: called with an exception that nobody took, when its handle is dropped, or at the task's
+  /// end if there is none. It may outlive the executor, as handles do; it must not throw. Default:
+  /// std::terminate.
   ExecutorBuilder& with_unhandled_exception(std::function<void(std::exception_ptr, TaskInfo)> hook) & {
     settings_.exceptions.unhandled = std::move(hook);
     return *this;
@@ -108,8 +110,9 @@ class ExecutorBuilder {
     return std::move(with_unhandled_exception(std::move(hook)));
   }
 
-  /// Makes the executor; the builder is spent. Throws std::invalid_argument, with a text that names the queue or option and the rule: no queue, a key
-  /// given twice, a weight of 0 or above 2^20, a duration that is not positive, a limit of 0; and std::bad_alloc.
+  /// Makes the executor; the builder is spent. Throws std::invalid_argument, with a text that names the queue
+  /// or option and the rule: no queue, a key given twice, a weight of 0 or above 2^20, a duration that is not
+  /// positive, a limit of 0; and std::bad_alloc.
   [[nodiscard]] Executor<Key, C> build() {
     check();
     spent_ = true;
@@ -126,11 +129,13 @@ class ExecutorBuilder {
 
   void check() const {
     if (spent_) throw std::logic_error("clockworker: build() was called twice on one ExecutorBuilder");
-    if (queues_.empty()) throw std::invalid_argument("clockworker: build(): an executor needs at least one queue; use with_queue()");
+    if (queues_.empty())
+      throw std::invalid_argument(
+          "clockworker: build(): an executor needs at least one queue; use with_queue()");
     for (std::size_t i = 0; i < queues_.size(); ++i) {
       std::string key = detail::text_of(queues_[i].key, i);
-      detail::check_queue_options(queues_[i].options, queues_[i].options.name.empty() ? key : queues_[i].options.name,
-                                  "build()");
+      detail::check_queue_options(queues_[i].options,
+                                  queues_[i].options.name.empty() ? key : queues_[i].options.name, "build()");
       for (std::size_t j = 0; j < i; ++j) {
         if (queues_[j].key == queues_[i].key) {
           throw std::invalid_argument("clockworker: build(): queue '" + key + "' was given twice");
@@ -141,14 +146,15 @@ class ExecutorBuilder {
     check_positive("min_slice", settings_.ring.min_slice);
     check_positive("host_poll_interval", settings_.ring.host_poll_interval);
     if (settings_.ring.max_polls_per_host_poll == 0) {
-      throw std::invalid_argument("clockworker: build(): max_polls_per_host_poll is 0; it must be at least 1");
+      throw std::invalid_argument(
+          "clockworker: build(): max_polls_per_host_poll is 0; it must be at least 1");
     }
   }
 
   static void check_positive(const char* option, std::chrono::nanoseconds value) {
     if (value > std::chrono::nanoseconds::zero()) return;
-    throw std::invalid_argument(std::string{"clockworker: build(): "} + option + " of " + std::to_string(value.count()) +
-                                " ns is not positive");
+    throw std::invalid_argument(std::string{"clockworker: build(): "} + option + " of " +
+                                std::to_string(value.count()) + " ns is not positive");
   }
 
   detail::ExecutorSettings settings_;

@@ -25,7 +25,8 @@ enum class JoinErrc : std::uint8_t {
   result_taken  ///< its result was taken before
 };
 
-/// A task ended without a value. Thrown by JoinResult::value() unless there is the task's own exception to throw.
+/// A task ended without a value. Thrown by JoinResult::value() unless there is the task's own exception to
+/// throw.
 class JoinError : public std::exception {
  public:
   explicit JoinError(JoinErrc code, std::exception_ptr exception = nullptr,
@@ -38,9 +39,12 @@ class JoinError : public std::exception {
   [[nodiscard]] const char* what() const noexcept override {
     if (text_ != nullptr) return text_;
     switch (code_) {
-      case JoinErrc::cancelled: return "clockworker: the task was cancelled";
-      case JoinErrc::exception: return "clockworker: the task ended with an exception";
-      case JoinErrc::result_taken: return "clockworker: the task's result was taken before";
+      case JoinErrc::cancelled:
+        return "clockworker: the task was cancelled";
+      case JoinErrc::exception:
+        return "clockworker: the task ended with an exception";
+      case JoinErrc::result_taken:
+        return "clockworker: the task's result was taken before";
     }
     return "clockworker: unknown join error";
   }
@@ -71,16 +75,20 @@ class [[nodiscard]] JoinResult {
       case detail::ResultState::exception:
         state_.template emplace<1>(JoinErrc::exception, result.take_exception());
         return;
-      case detail::ResultState::taken: state_.template emplace<1>(JoinErrc::result_taken); return;
+      case detail::ResultState::taken:
+        state_.template emplace<1>(JoinErrc::result_taken);
+        return;
       case detail::ResultState::none:
-      case detail::ResultState::cancelled: return;
+      case detail::ResultState::cancelled:
+        return;
     }
   }
 
   [[nodiscard]] bool has_value() const noexcept { return state_.index() == 0; }
   explicit operator bool() const noexcept { return has_value(); }
 
-  /// Moves the value out; or rethrows the task's exception; or throws JoinError. A second call finds a moved-from value.
+  /// Moves the value out; or rethrows the task's exception; or throws JoinError. A second call finds a
+  /// moved-from value.
   T value() {
     if (!has_value()) {
       const JoinError& why = std::get<1>(state_);
@@ -98,28 +106,22 @@ class [[nodiscard]] JoinResult {
 
   /// Precondition: has_value().
   template <class U = T>
-    requires(!std::is_void_v<U>)
-  [[nodiscard]] std::add_lvalue_reference_t<U> operator*() & noexcept {
+  requires(!std::is_void_v<U>) [[nodiscard]] std::add_lvalue_reference_t<U> operator*() & noexcept {
     return get();
   }
   template <class U = T>
-    requires(!std::is_void_v<U>)
-  [[nodiscard]] std::add_lvalue_reference_t<const U> operator*() const& noexcept {
+  requires(!std::is_void_v<U>) [[nodiscard]] std::add_lvalue_reference_t<const U> operator*()
+      const& noexcept {
     return const_cast<JoinResult&>(*this).get();
   }
   template <class U = T>
-    requires(!std::is_void_v<U>)
-  [[nodiscard]] U&& operator*() && noexcept {
-    return static_cast<U&&>(get());
-  }
+  requires(!std::is_void_v<U>) [[nodiscard]] U&& operator*() && noexcept { return static_cast<U&&>(get()); }
   template <class U = T>
-    requires(!std::is_void_v<U>)
-  [[nodiscard]] std::remove_reference_t<U>* operator->() noexcept {
+  requires(!std::is_void_v<U>) [[nodiscard]] std::remove_reference_t<U>* operator->() noexcept {
     return std::addressof(get());
   }
   template <class U = T>
-    requires(!std::is_void_v<U>)
-  [[nodiscard]] const std::remove_reference_t<U>* operator->() const noexcept {
+  requires(!std::is_void_v<U>) [[nodiscard]] const std::remove_reference_t<U>* operator->() const noexcept {
     return std::addressof(const_cast<JoinResult&>(*this).get());
   }
 
@@ -149,7 +151,8 @@ class [[nodiscard]] JoinAwaiter : JoinWaiter {
  public:
   using clockworker_native = void;
   /// `cell` is null for a task that was refused.
-  JoinAwaiter(ResultCell<T>* cell, bool refused) noexcept : JoinWaiter{&ended}, cell_{cell}, refused_{refused} {
+  JoinAwaiter(ResultCell<T>* cell, bool refused) noexcept
+      : JoinWaiter{&ended}, cell_{cell}, refused_{refused} {
     if (cell_ != nullptr) cell_->acquire();
   }
   JoinAwaiter(const JoinAwaiter&) = delete;
@@ -189,7 +192,8 @@ class [[nodiscard]] JoinAwaiter : JoinWaiter {
 
  private:
   static void ended(JoinWaiter& waiter, TaskCell& cell) noexcept {
-    // The joined task's queue is of the waiting one's executor; the waiting one may have gone to another queue of it.
+    // The joined task's queue is of the waiting one's executor; the waiting one may have gone to another
+    // queue of it.
     static_cast<void>(cell);
     auto& self = static_cast<JoinAwaiter&>(waiter);
     self.waiting_->queue->ring->wake(*self.waiting_);
@@ -202,8 +206,8 @@ class [[nodiscard]] JoinAwaiter : JoinWaiter {
 
 }  // namespace detail
 
-/// Owns the result of a spawned task. Move-only; dropping it detaches the task, which goes on. Executor's thread only; it
-/// may outlive the executor, and then finds its task cancelled if it had not ended.
+/// Owns the result of a spawned task. Move-only; dropping it detaches the task, which goes on. Executor's
+/// thread only; it may outlive the executor, and then finds its task cancelled if it had not ended.
 template <class T = void>
 class JoinHandle {
  public:
@@ -223,15 +227,17 @@ class JoinHandle {
     if (cell_ != nullptr) cell_->release();
   }
 
-  /// Waits for the task's end and takes its result. Throws std::logic_error if the handle is empty, is the awaiting task's own, or is being
-  /// awaited already; std::invalid_argument if it belongs to another executor. A second await gives `result_taken`.
+  /// Waits for the task's end and takes its result. Throws std::logic_error if the handle is empty, is the
+  /// awaiting task's own, or is being awaited already; std::invalid_argument if it belongs to another
+  /// executor. A second await gives `result_taken`.
   [[nodiscard]] detail::JoinAwaiter<T> operator co_await() const noexcept {
     return detail::JoinAwaiter<T>{cell_, refused_};
   }
 
-  /// Asks for the end of the task: its stop token is stopped, and its frames are destroyed, innermost first, at its next turn in its queue.
-  /// One that has not started never does; one that has ended keeps its result; one that runs (aborts itself) ends at its next suspension; one
-  /// that awaits a foreign awaitable ends when that has resumed it. Never allocates; a second call changes nothing.
+  /// Asks for the end of the task: its stop token is stopped, and its frames are destroyed, innermost first,
+  /// at its next turn in its queue. One that has not started never does; one that has ended keeps its result;
+  /// one that runs (aborts itself) ends at its next suspension; one that awaits a foreign awaitable ends when
+  /// that has resumed it. Never allocates; a second call changes nothing.
   void abort() const noexcept {
     detail::TaskCell* cell = cell_;
     if (cell == nullptr || cell->status == detail::TaskStatus::done) return;

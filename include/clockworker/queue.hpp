@@ -17,8 +17,8 @@
 
 namespace clockworker {
 
-/// A queue of an executor, and how tasks spawned through this handle are grouped and named. Cheap to copy. Executor's
-/// thread only. May outlive the queue and the executor: spawning is then refused.
+/// A queue of an executor, and how tasks spawned through this handle are grouped and named. Cheap to copy.
+/// Executor's thread only. May outlive the queue and the executor: spawning is then refused.
 class QueueHandle {
  public:
   QueueHandle(const QueueHandle& other) noexcept
@@ -39,22 +39,23 @@ class QueueHandle {
     queue_->release();
   }
 
-  /// Spawns the task `f(args...)` on this queue; `f` is called at once, the task that it returns starts at its turn. The
-  /// callable and its arguments are decay-copied and live as long as the task, so a lambda with captures is safe; wrap in
-  /// std::ref what is to be referred to. Throws what the copies, `f` or the scheduler throw, std::bad_alloc, and
-  /// std::invalid_argument if `f` returns an empty Task; nothing has been spawned then. If the executor is shutting down or gone, or the queue was removed,
-  /// the handle is that of a cancelled task. O(1) and the scheduler's push.
+  /// Spawns the task `f(args...)` on this queue; `f` is called at once, the task that it returns starts at
+  /// its turn. The callable and its arguments are decay-copied and live as long as the task, so a lambda with
+  /// captures is safe; wrap in std::ref what is to be referred to. Throws what the copies, `f` or the
+  /// scheduler throw, std::bad_alloc, and std::invalid_argument if `f` returns an empty Task; nothing has
+  /// been spawned then. If the executor is shutting down or gone, or the queue was removed, the handle is
+  /// that of a cancelled task. O(1) and the scheduler's push.
   template <class F, class... Args>
-    requires(!detail::is_task<std::decay_t<F>>)
-  auto spawn(F&& f, Args&&... args) const {
+  requires(!detail::is_task<std::decay_t<F>>) auto spawn(F&& f, Args&&... args) const {
     using Returned = detail::CalledResult<F, Args...>;
     static_assert(detail::is_task<Returned>,
-                  "clockworker: spawn(f, args...) needs an f that can be called with these arguments (decay-copied, as std::thread "
+                  "clockworker: spawn(f, args...) needs an f that can be called with these arguments "
+                  "(decay-copied, as std::thread "
                   "does; std::ref to refer) and that returns a clockworker::Task");
     using T = typename Returned::value_type;
     check_thread();
-    return detail_join_access::make<T>(
-        detail::spawn_callable<T>(*queue_, group_, name_, 0, std::forward<F>(f), std::forward<Args>(args)...));
+    return detail_join_access::make<T>(detail::spawn_callable<T>(
+        *queue_, group_, name_, 0, std::forward<F>(f), std::forward<Args>(args)...));
   }
 
   /// Spawns a Task as a task of its own. Throws std::invalid_argument for an empty one; else as above.
@@ -64,8 +65,9 @@ class QueueHandle {
     return detail_join_access::make<T>(detail::spawn_task<T>(*queue_, group_, name_, 0, task));
   }
 
-  /// The same queue; tasks spawned through the result share the group of that id, known by its hash. The group is forgotten with its last task
-  /// and handle. Throws std::bad_alloc, and std::logic_error if the queue is gone. O(1).
+  /// The same queue; tasks spawned through the result share the group of that id, known by its hash. The
+  /// group is forgotten with its last task and handle. Throws std::bad_alloc, and std::logic_error if the
+  /// queue is gone. O(1).
   template <class Id>
   [[nodiscard]] QueueHandle group(const Id& id) const {
     if (queue_->ring == nullptr) throw std::logic_error(gone("group()"));
@@ -86,17 +88,19 @@ class QueueHandle {
   /// The queue's share of the time, against the other queues'.
   [[nodiscard]] std::uint64_t weight() const noexcept { return queue_->weight(); }
 
-  /// Changes it, at once; what the queue is owed or owes stays the same. Throws std::invalid_argument for 0 and above 2^20,
-  /// std::logic_error if the queue is gone or is that of run_until()'s main. O(log n).
+  /// Changes it, at once; what the queue is owed or owes stays the same. Throws std::invalid_argument for 0
+  /// and above 2^20, std::logic_error if the queue is gone or is that of run_until()'s main. O(log n).
   void set_weight(std::uint64_t weight) const {
     check_thread();
     if (queue_->ring == nullptr) throw std::logic_error(gone("set_weight()"));
     if (queue_->is_main) {
-      throw std::logic_error("clockworker: set_weight(): the main task of run_until() runs ahead of every queue and has no weight");
+      throw std::logic_error(
+          "clockworker: set_weight(): the main task of run_until() runs ahead of every queue and has no "
+          "weight");
     }
     if (weight == 0 || weight > Eevdf::max_weight) {
-      throw std::invalid_argument("clockworker: set_weight(" + std::to_string(weight) + ") on queue '" + queue_->name +
-                                  "': a weight is from 1 to 1048576 (2^20)");
+      throw std::invalid_argument("clockworker: set_weight(" + std::to_string(weight) + ") on queue '" +
+                                  queue_->name + "': a weight is from 1 to 1048576 (2^20)");
     }
     queue_->ring->charge_current(queue_->ring->control.now);
     queue_->ring->picker.set_weight(*queue_, weight);
@@ -163,7 +167,8 @@ class SwitchAwaiter {
       throw std::logic_error("clockworker: switch_to() queue '" + queue.name + "', which is gone");
     }
     if (queue.ring != thread_state.ring) {
-      throw std::invalid_argument("clockworker: switch_to() queue '" + queue.name + "', which belongs to another executor");
+      throw std::invalid_argument("clockworker: switch_to() queue '" + queue.name +
+                                  "', which belongs to another executor");
     }
     return &queue == thread_state.task->queue && goes_to_group() == thread_state.task->group;
   }
@@ -200,10 +205,11 @@ struct [[nodiscard]] Switch {
 
 }  // namespace detail
 
-/// `co_await switch_to(queue)`: the rest of the task runs, and is charged, on `queue`, from that queue's next turn for it. The
-/// task goes into the handle's group; if that has none, a grouped task goes into the group of the same id there. Throws
-/// std::invalid_argument if the queue belongs to another executor, std::logic_error if it is gone, std::bad_alloc, and what its
-/// scheduler's reserve() throws; the task then goes on where it is.
+/// `co_await switch_to(queue)`: the rest of the task runs, and is charged, on `queue`, from that queue's next
+/// turn for it. The task goes into the handle's group; if that has none, a grouped task goes into the group
+/// of the same id there. Throws std::invalid_argument if the queue belongs to another executor,
+/// std::logic_error if it is gone, std::bad_alloc, and what its scheduler's reserve() throws; the task then
+/// goes on where it is.
 [[nodiscard]] inline detail::Switch switch_to(QueueHandle queue) noexcept {
   return detail::Switch{std::move(queue)};
 }

@@ -58,8 +58,8 @@ class [[nodiscard]] RemoteAwaiter {
 
 }  // namespace detail
 
-/// Owns the result of a task spawned with Remote::spawn(). Move-only; dropping it detaches the task. Any thread, one at a
-/// time; abort() also at the same time as anything else.
+/// Owns the result of a task spawned with Remote::spawn(). Move-only; dropping it detaches the task. Any
+/// thread, one at a time; abort() also at the same time as anything else.
 template <class T = void>
 class RemoteHandle {
  public:
@@ -70,9 +70,10 @@ class RemoteHandle {
   RemoteHandle(RemoteHandle&&) noexcept = default;
   RemoteHandle& operator=(RemoteHandle&&) noexcept = default;
 
-  /// Waits until the task has ended, blocking the thread, and takes its result. If the executor is gone, or refused the task, that is
-  /// `cancelled`; if there was no queue of that key, or the spawn threw, `exception`. A second call gives `result_taken`. Throws std::logic_error
-  /// if the handle is empty, and where the wait would never end: on the thread that drives the executor.
+  /// Waits until the task has ended, blocking the thread, and takes its result. If the executor is gone, or
+  /// refused the task, that is `cancelled`; if there was no queue of that key, or the spawn threw,
+  /// `exception`. A second call gives `result_taken`. Throws std::logic_error if the handle is empty, and
+  /// where the wait would never end: on the thread that drives the executor.
   [[nodiscard]] JoinResult<T> get() {
     detail::RemoteTask<T>& task = need("get()");
     refuse_to_block(task, "get()");
@@ -103,15 +104,19 @@ class RemoteHandle {
     if (task_ != nullptr) task_->abort();
   }
 
-  /// Waits in a task, of this executor or another. Throws std::logic_error if the handle is empty or being awaited already.
-  [[nodiscard]] detail::RemoteAwaiter<T> operator co_await() const noexcept { return detail::RemoteAwaiter<T>{task_}; }
+  /// Waits in a task, of this executor or another. Throws std::logic_error if the handle is empty or being
+  /// awaited already.
+  [[nodiscard]] detail::RemoteAwaiter<T> operator co_await() const noexcept {
+    return detail::RemoteAwaiter<T>{task_};
+  }
 
  private:
   friend class Remote;
   explicit RemoteHandle(std::shared_ptr<detail::RemoteTask<T>> task) noexcept : task_{std::move(task)} {}
 
   detail::RemoteTask<T>& need(const char* call) const {
-    if (task_ == nullptr) throw std::logic_error(std::string{"clockworker: "} + call + " of an empty RemoteHandle");
+    if (task_ == nullptr)
+      throw std::logic_error(std::string{"clockworker: "} + call + " of an empty RemoteHandle");
     return *task_;
   }
   static void refuse_to_block(const detail::RemoteTask<T>& task, const char* call) {
@@ -136,20 +141,23 @@ class Remote {
   }
   ~Remote() { mailbox_->release(); }
 
-  /// Spawns `f(args...)` on the queue of that key, as QueueHandle::spawn() does: the callable and its arguments are decay-copied here, moved to the
-  /// executor's thread, called and destroyed there. (If the executor is gone, they are destroyed here.) Integer keys may be given as any integer type,
-  /// string keys as any string; others as exactly the executor's key type. Errors of the spawn itself arrive in the handle. Throws
-  /// std::bad_alloc and what the copies throw. Wakes the host only if the executor sleeps.
+  /// Spawns `f(args...)` on the queue of that key, as QueueHandle::spawn() does: the callable and its
+  /// arguments are decay-copied here, moved to the executor's thread, called and destroyed there. (If the
+  /// executor is gone, they are destroyed here.) Integer keys may be given as any integer type, string keys
+  /// as any string; others as exactly the executor's key type. Errors of the spawn itself arrive in the
+  /// handle. Throws std::bad_alloc and what the copies throw. Wakes the host only if the executor sleeps.
   template <class Key, class F, class... Args>
   auto spawn(const Key& key, F&& f, Args&&... args) const {
     using Returned = detail::CalledResult<F, Args...>;
     static_assert(detail::is_task<Returned>,
-                  "clockworker: Remote::spawn(key, f, args...) needs an f that can be called with these arguments (decay-copied, as "
+                  "clockworker: Remote::spawn(key, f, args...) needs an f that can be called with these "
+                  "arguments (decay-copied, as "
                   "std::thread does; std::ref to refer) and that returns a clockworker::Task");
     using T = typename Returned::value_type;
     using Spawn = detail::SpawnLetter<T, std::decay_t<F>, std::decay_t<Args>...>;
     auto task = std::make_shared<detail::RemoteTask<T>>(*mailbox_);
-    auto letter = std::make_unique<Spawn>(task, detail::RemoteKey{key}, std::forward<F>(f), std::forward<Args>(args)...);
+    auto letter = std::make_unique<Spawn>(task, detail::RemoteKey{key}, std::forward<F>(f),
+                                          std::forward<Args>(args)...);
     detail::Letter* posted = letter.release();
     if (!mailbox_->post(*posted)) posted->deliver(*posted, nullptr);
     return RemoteHandle<T>{std::move(task)};

@@ -8,28 +8,30 @@
 #include <string>
 #include <string_view>
 
-#include <clockworker/histogram.hpp>
 #include <clockworker/detail/task_cell.hpp>
+#include <clockworker/histogram.hpp>
 
 namespace clockworker {
 
-/// One queue's numbers since it was added. A value. All times are the executor's clock's; none costs a clock read that
-/// the executor would not make anyway, so with a scheduler that has no `observe` a resume is timed in a run of up to 16
-/// short ones.
+/// One queue's numbers since it was added. A value. All times are the executor's clock's; none costs a clock
+/// read that the executor would not make anyway, so with a scheduler that has no `observe` a resume is timed
+/// in a run of up to 16 short ones.
 struct QueueStats {
   std::string name;
   std::uint64_t weight = 0;
   std::chrono::nanoseconds service{0};  ///< time its tasks have run, to the last reading of the clock
   std::uint64_t resumes = 0;
-  std::uint64_t slices = 0;       ///< times it was chosen
-  std::uint64_t preemptions = 0;  ///< slices cut short because a queue with an earlier deadline had become runnable
-  /// Of all service given by the executor while this queue was runnable, the part it was due (the growth of virtual
-  /// time times its weight) and the part it got. 0 before the first service.
+  std::uint64_t slices = 0;  ///< times it was chosen
+  std::uint64_t preemptions =
+      0;  ///< slices cut short because a queue with an earlier deadline had become runnable
+  /// Of all service given by the executor while this queue was runnable, the part it was due (the growth of
+  /// virtual time times its weight) and the part it got. 0 before the first service.
   double share_entitled = 0;
   double share_received = 0;
-  std::chrono::nanoseconds lag{0};  ///< service it is owed now (negative: it owes); 0 while it has nothing runnable
-  /// The most it was ever owed, and (negative) the most it ever owed; taken at both ends of each of its slices, when it turns
-  /// empty, and when the stats are read.
+  std::chrono::nanoseconds lag{
+      0};  ///< service it is owed now (negative: it owes); 0 while it has nothing runnable
+  /// The most it was ever owed, and (negative) the most it ever owed; taken at both ends of each of its
+  /// slices, when it turns empty, and when the stats are read.
   std::chrono::nanoseconds worst_lag{0};
   std::chrono::nanoseconds worst_debt{0};
   /// Of its resumes, the longest. A run of short resumes timed together counts as one here: an upper bound.
@@ -68,16 +70,21 @@ struct TaskInfo {
   std::uint64_t group = 0;  ///< as GroupRef::id()
   std::string name;
   TaskState state = TaskState::suspended;
-  std::string_view waits_for;  ///< of a suspended task: "timer", "task", "waker", "foreign awaitable"; else empty. A literal.
+  std::string_view waits_for;  ///< of a suspended task: "timer", "task", "waker", "foreign awaitable"; else
+                               ///< empty. A literal.
   bool abort_requested = false;
 };
 
 [[nodiscard]] constexpr std::string_view to_string(TaskState state) noexcept {
   switch (state) {
-    case TaskState::runnable: return "runnable";
-    case TaskState::running: return "running";
-    case TaskState::suspended: return "suspended";
-    case TaskState::done: return "done";
+    case TaskState::runnable:
+      return "runnable";
+    case TaskState::running:
+      return "running";
+    case TaskState::suspended:
+      return "suspended";
+    case TaskState::done:
+      return "done";
   }
   return "unknown";
 }
@@ -86,11 +93,16 @@ namespace detail {
 
 [[nodiscard]] constexpr std::string_view to_string(WaitsFor what) noexcept {
   switch (what) {
-    case WaitsFor::nothing: return "";
-    case WaitsFor::timer: return "timer";
-    case WaitsFor::task: return "task";
-    case WaitsFor::waker: return "waker";
-    case WaitsFor::stranger: return "foreign awaitable";
+    case WaitsFor::nothing:
+      return "";
+    case WaitsFor::timer:
+      return "timer";
+    case WaitsFor::task:
+      return "task";
+    case WaitsFor::waker:
+      return "waker";
+    case WaitsFor::stranger:
+      return "foreign awaitable";
   }
   return "";
 }
@@ -100,10 +112,14 @@ namespace detail {
     case TaskStatus::running:
     case TaskStatus::transfer:
     case TaskStatus::yielded:
-    case TaskStatus::moving: return TaskState::running;
-    case TaskStatus::suspended: return TaskState::suspended;
-    case TaskStatus::runnable: return TaskState::runnable;
-    case TaskStatus::done: return TaskState::done;
+    case TaskStatus::moving:
+      return TaskState::running;
+    case TaskStatus::suspended:
+      return TaskState::suspended;
+    case TaskStatus::runnable:
+      return TaskState::runnable;
+    case TaskStatus::done:
+      return TaskState::done;
   }
   return TaskState::done;
 }

@@ -22,10 +22,13 @@ namespace detail {
 
 /// What the library awaits without a shim.
 template <class A>
-concept NativeAwaitable = requires { typename std::remove_cvref_t<A>::clockworker_native; };
+concept NativeAwaitable = requires {
+  typename std::remove_cvref_t<A>::clockworker_native;
+};
 
-/// The end of a frame. A child whose parent has left the native stack hands over to it, by way of the slice loop, so that the stack
-/// does not grow with the number of parents; a child that ran nested, and a root, just return to who resumed them.
+/// The end of a frame. A child whose parent has left the native stack hands over to it, by way of the slice
+/// loop, so that the stack does not grow with the number of parents; a child that ran nested, and a root,
+/// just return to who resumed them.
 struct FinalAwaiter {
   [[nodiscard]] bool await_ready() const noexcept { return false; }
   template <class Promise>
@@ -50,8 +53,8 @@ class TaskPromiseBase : public PromiseBase {
   template <class A>
   decltype(auto) await_transform(A&& awaitable) {
     if constexpr (NativeAwaitable<A>) {
-      // The operand outlives the await. g++ 12 copies an awaiter that it gets by reference, so what is more than trivial is made
-      // by an operator co_await.
+      // The operand outlives the await. g++ 12 copies an awaiter that it gets by reference, so what is more
+      // than trivial is made by an operator co_await.
       return static_cast<std::remove_reference_t<A>&>(awaitable);
     } else {
       return ForeignAwaiter<A>{std::forward<A>(awaitable)};
@@ -66,10 +69,8 @@ template <class T>
 class TaskPromise : public TaskPromiseBase<T> {
  public:
   template <class U = T>
-    requires std::is_constructible_v<T, U&&>
-  void return_value(U&& value) {
-    this->result().set_value(std::forward<U>(value));
-  }
+  requires std::is_constructible_v<T, U&&>
+  void return_value(U&& value) { this->result().set_value(std::forward<U>(value)); }
 };
 
 template <class T>
@@ -85,12 +86,14 @@ class TaskPromise<void> : public TaskPromiseBase<void> {
 };
 
 // What promise_of() relies on.
-static_assert(sizeof(TaskPromise<void>) == sizeof(PromiseBase) && alignof(TaskPromise<void>) == alignof(PromiseBase));
-static_assert(sizeof(TaskPromise<int&>) == sizeof(PromiseBase) && alignof(TaskPromise<int&>) == alignof(PromiseBase));
+static_assert(sizeof(TaskPromise<void>) == sizeof(PromiseBase) &&
+              alignof(TaskPromise<void>) == alignof(PromiseBase));
+static_assert(sizeof(TaskPromise<int&>) == sizeof(PromiseBase) &&
+              alignof(TaskPromise<int&>) == alignof(PromiseBase));
 
-/// Awaits a child: runs it by a nested resume. If it ends at once the parent simply goes on, so that a loop of such awaits
-/// needs constant stack in every build; if not, its end hands over to the parent. Children nested deeper than a limit
-/// are started by the slice loop instead, after the native stack has been unwound.
+/// Awaits a child: runs it by a nested resume. If it ends at once the parent simply goes on, so that a loop
+/// of such awaits needs constant stack in every build; if not, its end hands over to the parent. Children
+/// nested deeper than a limit are started by the slice loop instead, after the native stack has been unwound.
 template <class T>
 class [[nodiscard]] TaskAwaiter {
  public:
@@ -105,7 +108,8 @@ class [[nodiscard]] TaskAwaiter {
   }
 
   [[nodiscard]] bool await_ready() const {
-    if (!child_) throw std::logic_error("clockworker: co_await of an empty Task: it was moved from, awaited or spawned");
+    if (!child_)
+      throw std::logic_error("clockworker: co_await of an empty Task: it was moved from, awaited or spawned");
     return false;
   }
 
@@ -138,14 +142,17 @@ class [[nodiscard]] TaskAwaiter {
 
 }  // namespace detail
 
-/// A lazy coroutine that returns `T` (any movable type, a reference, or void). It runs when it is awaited, inside the
-/// awaiting task, or spawned on a queue, as a task of its own. Move-only; destroying one that has not run destroys its frame.
-/// Executor's thread, but a Task that has not started may be made, moved and destroyed anywhere.
+/// A lazy coroutine that returns `T` (any movable type, a reference, or void). It runs when it is awaited,
+/// inside the awaiting task, or spawned on a queue, as a task of its own. Move-only; destroying one that has
+/// not run destroys its frame. Executor's thread, but a Task that has not started may be made, moved and
+/// destroyed anywhere.
 ///
-/// Awaiting one costs no trip through a queue; it throws what the coroutine throws, and std::logic_error if the Task is empty.
+/// Awaiting one costs no trip through a queue; it throws what the coroutine throws, and std::logic_error if
+/// the Task is empty.
 template <class T = void>
 class [[nodiscard]] Task {
-  static_assert(!std::is_rvalue_reference_v<T>, "clockworker: Task<T&&> would return a reference to a dead frame's value");
+  static_assert(!std::is_rvalue_reference_v<T>,
+                "clockworker: Task<T&&> would return a reference to a dead frame's value");
 
  public:
   using promise_type = detail::TaskPromise<T>;

@@ -24,8 +24,8 @@ inline clockworker::detail::TaskCell& running(const char* call) {
 
 }  // namespace detail
 
-/// Stopped when the task is aborted; requests come from, and callbacks run on, the thread that aborts: the executor's. May
-/// throw std::bad_alloc at a task's first call.
+/// Stopped when the task is aborted; requests come from, and callbacks run on, the thread that aborts: the
+/// executor's. May throw std::bad_alloc at a task's first call.
 [[nodiscard]] inline stop_token stop_token() {
   clockworker::detail::TaskCell& cell = detail::running("stop_token()");
   auto& stop = cell.need_extras().stop;
@@ -38,8 +38,11 @@ inline clockworker::detail::TaskCell& running(const char* call) {
 
 [[nodiscard]] inline TaskId id() { return detail::running("id()").id; }
 
-/// The queue that the task runs on now. For the main of run_until() that is a lane of its own, ahead of every queue.
-[[nodiscard]] inline QueueHandle queue() { return detail_queue_access::make(*detail::running("queue()").queue); }
+/// The queue that the task runs on now. For the main of run_until() that is a lane of its own, ahead of every
+/// queue.
+[[nodiscard]] inline QueueHandle queue() {
+  return detail_queue_access::make(*detail::running("queue()").queue);
+}
 
 /// Valid as long as the task, or another of its group, lives.
 [[nodiscard]] inline GroupRef group() { return detail_access::ref(detail::running("group()")).group(); }

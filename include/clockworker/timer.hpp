@@ -29,7 +29,8 @@ template <class Rep, class Period>
 /// Sleeps. The timer lies here, in the frame: no allocation, and destroying the frame disarms it.
 class SleepAwaiter : RingTimer {
  public:
-  SleepAwaiter(std::int64_t when, bool relative) noexcept : RingTimer{&woken}, when_{when}, relative_{relative} {}
+  SleepAwaiter(std::int64_t when, bool relative) noexcept
+      : RingTimer{&woken}, when_{when}, relative_{relative} {}
   ~SleepAwaiter() {
     if (linked()) task_->queue->ring->disarm(*this);
   }
@@ -45,7 +46,9 @@ class SleepAwaiter : RingTimer {
   void await_resume() const noexcept {}
 
  private:
-  static void woken(RingTimer& timer, Ring& ring) noexcept { ring.wake(*static_cast<SleepAwaiter&>(timer).task_); }
+  static void woken(RingTimer& timer, Ring& ring) noexcept {
+    ring.wake(*static_cast<SleepAwaiter&>(timer).task_);
+  }
 
   TaskCell* task_ = nullptr;
   std::int64_t when_;
@@ -62,8 +65,9 @@ struct [[nodiscard]] Sleep {
 
 }  // namespace detail
 
-/// `co_await sleep_for(d)`: the task goes on once `d` has passed by the executor's clock, counted from the await; never earlier. A `d` of 0 or
-/// less gives way to others once. Any duration: one too long to count is for ever. Never allocates. O(1), O(log n) amortised to fire or abort.
+/// `co_await sleep_for(d)`: the task goes on once `d` has passed by the executor's clock, counted from the
+/// await; never earlier. A `d` of 0 or less gives way to others once. Any duration: one too long to count is
+/// for ever. Never allocates. O(1), O(log n) amortised to fire or abort.
 template <class Rep, class Period>
 [[nodiscard]] detail::Sleep sleep_for(std::chrono::duration<Rep, Period> d) noexcept {
   return detail::Sleep{detail::saturated_ns(d), true};
@@ -73,9 +77,10 @@ template <class Rep, class Period>
 /// a `std::chrono::steady_clock::time_point`.
 template <class C, class Duration>
 [[nodiscard]] detail::Sleep sleep_until(std::chrono::time_point<C, Duration> t) noexcept {
-  static_assert(std::is_same_v<C, TimePoint::clock>,
-                "clockworker: sleep_until() takes a clockworker::TimePoint, which is a time_point of "
-                "std::chrono::steady_clock; convert a time of another clock to a duration and use sleep_for()");
+  static_assert(
+      std::is_same_v<C, TimePoint::clock>,
+      "clockworker: sleep_until() takes a clockworker::TimePoint, which is a time_point of "
+      "std::chrono::steady_clock; convert a time of another clock to a duration and use sleep_for()");
   return detail::Sleep{detail::saturated_ns(t.time_since_epoch()), false};
 }
 

@@ -1,5 +1,6 @@
 /// \file
-/// The library's version, semantic: while it is 0.x, a new minor version may break. CMake reads the numbers from here.
+/// The library's version, semantic: while it is 0.x, a new minor version may break. CMake reads the numbers
+/// from here.
 #pragma once
 
 #define CLOCKWORKER_VERSION_MAJOR 0

@@ -9,8 +9,8 @@
 
 namespace clockworker {
 
-/// Resumes the one suspension that it was made for. Copyable; may be used and dropped on any thread, also after the task or
-/// the executor is gone. A default-constructed one wakes nothing.
+/// Resumes the one suspension that it was made for. Copyable; may be used and dropped on any thread, also
+/// after the task or the executor is gone. A default-constructed one wakes nothing.
 class Waker {
  public:
   Waker() noexcept = default;
@@ -27,9 +27,10 @@ class Waker {
     if (gate_ != nullptr) gate_->release();
   }
 
-  /// Brings the task back to its queue. A second wake, or one that comes after the task has gone on, is ignored. What
-  /// the calling thread did before is seen by the task when it resumes, also if another wake was first, as long as the
-  /// task had not resumed yet. Any thread; never allocates; lock-free but where it has to wake a sleeping host.
+  /// Brings the task back to its queue. A second wake, or one that comes after the task has gone on, is
+  /// ignored. What the calling thread did before is seen by the task when it resumes, also if another wake
+  /// was first, as long as the task had not resumed yet. Any thread; never allocates; lock-free but where it
+  /// has to wake a sleeping host.
   void wake() const noexcept {
     if (gate_ == nullptr) return;
     detail::WakeGate& gate = *gate_;
@@ -38,8 +39,9 @@ class Waker {
       // On the executor's thread: nobody else may touch the cell, so it is pushed at once.
       if (gate.claim(number_, detail::WakeGate::fired)) ring->wake(*gate.cell);
     } else if (gate.claim(number_, detail::WakeGate::posted)) {
-      // The claim makes this thread the only one to post the gate; `gate_` keeps it alive until then, the task after.
-      // If the executor is closed there is nobody to wake; but a stranger's frames may wait for just this (see foreign.hpp).
+      // The claim makes this thread the only one to post the gate; `gate_` keeps it alive until then, the
+      // task after. If the executor is closed there is nobody to wake; but a stranger's frames may wait for
+      // just this (see foreign.hpp).
       if (!gate.mailbox.post(gate)) gate.refused();
     }
   }
@@ -49,7 +51,9 @@ class Waker {
 
  private:
   friend struct detail_waker_access;
-  Waker(detail::WakeGate& gate, std::uint64_t number) noexcept : gate_{&gate}, number_{number} { gate.acquire(); }
+  Waker(detail::WakeGate& gate, std::uint64_t number) noexcept : gate_{&gate}, number_{number} {
+    gate.acquire();
+  }
 
   detail::WakeGate* gate_ = nullptr;
   std::uint64_t number_ = 0;
@@ -71,8 +75,8 @@ inline TaskCell& suspending(std::coroutine_handle<> frame, WaitsFor what) noexce
   return cell;
 }
 
-/// Takes back a suspension for which wakers may be about already: the task goes on at once. Waits, for no longer than
-/// another thread needs between its claim and its post, until no wake of it can be on its way.
+/// Takes back a suspension for which wakers may be about already: the task goes on at once. Waits, for no
+/// longer than another thread needs between its claim and its post, until no wake of it can be on its way.
 inline void retract(Ring& ring, TaskCell& cell, WakeGate& gate, std::uint64_t number) noexcept {
   if (!gate.claim(number, WakeGate::fired)) {
     while (gate.state() == WakeGate::posted) ring.drain_inbox();
@@ -113,18 +117,22 @@ template <class F>
 struct [[nodiscard]] Suspension {
   using clockworker_native = void;
   F f;
-  [[nodiscard]] SuspendAwaiter<F> operator co_await() const noexcept { return SuspendAwaiter<F>{static_cast<F>(f)}; }
+  [[nodiscard]] SuspendAwaiter<F> operator co_await() const noexcept {
+    return SuspendAwaiter<F>{static_cast<F>(f)};
+  }
 };
 
 }  // namespace detail
 
-/// `co_await suspend(f)`: suspends the task and calls `f(waker)`, with a waker for this suspension to be handed to
-/// anything on any thread; `waker.wake()`, also from within `f`, brings the task back to its queue. What `f` throws comes out
-/// of the `co_await`, and the task is not suspended. May throw std::bad_alloc, at a task's first suspension of this kind.
+/// `co_await suspend(f)`: suspends the task and calls `f(waker)`, with a waker for this suspension to be
+/// handed to anything on any thread; `waker.wake()`, also from within `f`, brings the task back to its queue.
+/// What `f` throws comes out of the `co_await`, and the task is not suspended. May throw std::bad_alloc, at a
+/// task's first suspension of this kind.
 template <class F>
 [[nodiscard]] detail::Suspension<F&&> suspend(F&& f) noexcept {
-  static_assert(requires { static_cast<F&&>(f)(Waker{}); },
-                "clockworker: suspend(f) needs an f that can be called as f(clockworker::Waker)");
+  static_assert(
+      requires { static_cast<F&&>(f)(Waker{}); },
+      "clockworker: suspend(f) needs an f that can be called as f(clockworker::Waker)");
   return detail::Suspension<F&&>{std::forward<F>(f)};
 }
 

@@ -10,9 +10,9 @@
 
 namespace clockworker {
 
-/// Whether the running task should give way: its queue's slice is over, a better queue is waiting, the host is due, or a stop was asked
-/// for. For a CPU loop that is no coroutine. Costs a few loads; reads the clock at every call down to one in 16, as calls come
-/// quicker. Throws std::logic_error outside a task.
+/// Whether the running task should give way: its queue's slice is over, a better queue is waiting, the host
+/// is due, or a stop was asked for. For a CPU loop that is no coroutine. Costs a few loads; reads the clock
+/// at every call down to one in 16, as calls come quicker. Throws std::logic_error outside a task.
 [[nodiscard]] inline bool should_yield() {
   detail::ThreadState& thread = detail::thread_state;
   if (thread.task == nullptr) [[unlikely]] {

@@ -22,7 +22,8 @@ inline constexpr bool is_task = false;
 template <class T>
 inline constexpr bool is_task<Task<T>> = true;
 
-/// What `f(args...)` returns with the decay-copied arguments as rvalues, or, where `f` wants lvalues, as these.
+/// What `f(args...)` returns with the decay-copied arguments as rvalues, or, where `f` wants lvalues, as
+/// these.
 template <class F, class... Args>
 constexpr auto called_result() {
   if constexpr (std::is_invocable_v<F&, Args...>) {
@@ -37,7 +38,8 @@ constexpr auto called_result() {
 template <class F, class... Args>
 using CalledResult = typename decltype(called_result<std::decay_t<F>, std::decay_t<Args>...>())::type;
 
-/// Calls what a cell keeps. The arguments stay in the cell; a callable that takes them by reference refers to these.
+/// Calls what a cell keeps. The arguments stay in the cell; a callable that takes them by reference refers to
+/// these.
 template <class F, class... Args>
 auto call_kept(F& f, std::tuple<Args...>& args) {
   return std::apply(
@@ -49,6 +51,25 @@ auto call_kept(F& f, std::tuple<Args...>& args) {
         }
       },
       args);
+}
+
+/// The pool aligns as plain `new` does; a cell whose result, callable or argument asks for more does not come
+/// from it.
+template <class Cell>
+[[nodiscard]] void* allocate_cell() {
+  if constexpr (alignof(Cell) > __STDCPP_DEFAULT_NEW_ALIGNMENT__) {
+    return ::operator new (sizeof(Cell), std::align_val_t{alignof(Cell)});
+  } else {
+    return pool_allocate(sizeof(Cell));
+  }
+}
+template <class Cell>
+void free_cell(void* memory) noexcept {
+  if constexpr (alignof(Cell) > __STDCPP_DEFAULT_NEW_ALIGNMENT__) {
+    ::operator delete (memory, std::align_val_t{alignof(Cell)});
+  } else {
+    pool_free(memory, sizeof(Cell));
+  }
 }
 
 /// What all cells do with what is not the callable.
@@ -76,7 +97,7 @@ struct CellParts {
     free_extras(cell);
     WorkQueueBase* queue = cell.queue;
     cell.~Cell();
-    pool_free(&cell, sizeof(Cell));
+    free_cell<Cell>(&cell);
     if (queue != nullptr) queue->release();
   }
 };
@@ -99,7 +120,8 @@ class CallableCell final : public ResultCell<T> {
  public:
   template <class G, class... Given>
   CallableCell(WorkQueueBase& on, G&& f, Given&&... args)
-      : ResultCell<T>{ops_of_this, on}, call_{std::forward<G>(f), std::tuple<Args...>{std::forward<Given>(args)...}} {}
+      : ResultCell<T>{ops_of_this, on},
+        call_{std::forward<G>(f), std::tuple<Args...>{std::forward<Given>(args)...}} {}
   ~CallableCell() {}  // destroy_callable() has been called
 
   [[nodiscard]] Task<T> call() { return call_kept(call_.f, call_.args); }
@@ -123,13 +145,13 @@ class CallableCell final : public ResultCell<T> {
 /// Memory for a cell, given back if its construction throws.
 template <class Cell, class... Args>
 Cell* make_cell(WorkQueueBase& queue, Args&&... args) {
-  void* memory = pool_allocate(sizeof(Cell));
+  void* memory = allocate_cell<Cell>();
   try {
     Cell* cell = ::new (memory) Cell(queue, std::forward<Args>(args)...);
     queue.acquire();
     return cell;
   } catch (...) {
-    pool_free(memory, sizeof(Cell));
+    free_cell<Cell>(memory);
     throw;
   }
 }
@@ -146,8 +168,8 @@ struct SpawnAttempt {
   }
 };
 
-/// Puts a cell with a frame on its queue. If the scheduler, or an allocation, throws, nothing has happened but that the
-/// cell is still the caller's.
+/// Puts a cell with a frame on its queue. If the scheduler, or an allocation, throws, nothing has happened
+/// but that the cell is still the caller's.
 inline void start_task(TaskCell& cell, GroupBlock* group, SharedName* name) {
   WorkQueueBase& queue = *cell.queue;
   Ring& ring = *queue.ring;
@@ -174,8 +196,8 @@ inline void start_task(TaskCell& cell, GroupBlock* group, SharedName* name) {
 
 /// Spawns `f(args...)`; see QueueHandle::spawn(). Null if the executor takes no more tasks.
 template <class T, class F, class... Args>
-ResultCell<T>* spawn_callable(WorkQueueBase& queue, GroupBlock* group, SharedName* name, std::uint8_t flags, F&& f,
-                              Args&&... args) {
+ResultCell<T>* spawn_callable(WorkQueueBase& queue, GroupBlock* group, SharedName* name, std::uint8_t flags,
+                              F&& f, Args&&... args) {
   if (queue.ring == nullptr || queue.ring->refuses_tasks()) return nullptr;
   using Cell = CallableCell<T, std::decay_t<F>, std::decay_t<Args>...>;
   SpawnAttempt attempt;
@@ -188,7 +210,8 @@ ResultCell<T>* spawn_callable(WorkQueueBase& queue, GroupBlock* group, SharedNam
   frame.promise().slot = &cell->result;
   cell->resume_point = frame;
   cell->flags = flags;
-  if (queue.ring == nullptr || queue.ring->refuses_tasks()) return nullptr;  // the callable itself may have shut it down
+  if (queue.ring == nullptr || queue.ring->refuses_tasks())
+    return nullptr;  // the callable itself may have shut it down
   start_task(*cell, group, name);
   attempt.cell = nullptr;
   return cell;
@@ -198,7 +221,9 @@ ResultCell<T>* spawn_callable(WorkQueueBase& queue, GroupBlock* group, SharedNam
 template <class T>
 ResultCell<T>* spawn_task(WorkQueueBase& queue, GroupBlock* group, SharedName* name, std::uint8_t flags,
                           Task<T>& task) {
-  if (!task) throw std::invalid_argument("clockworker: spawn() of an empty Task: it was moved from, awaited or spawned");
+  if (!task)
+    throw std::invalid_argument(
+        "clockworker: spawn() of an empty Task: it was moved from, awaited or spawned");
   if (queue.ring == nullptr || queue.ring->refuses_tasks()) {
     Task<T> dropped{std::move(task)};
     return nullptr;

@@ -35,7 +35,8 @@ namespace clockworker::detail {
 /// Throws std::logic_error if `ring` may not be driven from here.
 inline void check_may_drive(const Ring& ring, const char* call) {
   if (thread_state.task != nullptr) {
-    throw std::logic_error(std::string{"clockworker: "} + call + " was called from inside a task; spawn or await instead");
+    throw std::logic_error(std::string{"clockworker: "} + call +
+                           " was called from inside a task; spawn or await instead");
   }
   if (ring.driven) {
     throw std::logic_error(std::string{"clockworker: "} + call +
@@ -43,7 +44,8 @@ inline void check_may_drive(const Ring& ring, const char* call) {
   }
 }
 
-/// Marks this thread as the one that drives `ring`, and brings back what was before. Calls nest across executors, not on one.
+/// Marks this thread as the one that drives `ring`, and brings back what was before. Calls nest across
+/// executors, not on one.
 class DriveScope {
  public:
   DriveScope(Ring& ring, const char* call) : ring_{ring}, before_{thread_state} {
@@ -78,7 +80,8 @@ inline void deliver_wakes(Ring& ring) noexcept {
 }
 
 /// Where a slice of `queue` may go until; its readings go to `record`.
-inline void open_slice(Ring& ring, QueueRecord& record, std::int64_t slice_end, std::uint32_t attention) noexcept {
+inline void open_slice(Ring& ring, QueueRecord& record, std::int64_t slice_end,
+                       std::uint32_t attention) noexcept {
   SliceControl& control = ring.control;
   control.attention = (control.attention & (stop_asked | exception_kept)) | attention;
   control.slice_end = slice_end;
@@ -143,8 +146,8 @@ inline void run_queue(Ring& ring) noexcept {
   }
 }
 
-/// The host is due from now at the end of the interval, or after so many resumes; but not before eight times as much work as
-/// the poll cost has been done, so that its system call stays below an eighth of the time.
+/// The host is due from now at the end of the interval, or after so many resumes; but not before eight times
+/// as much work as the poll cost has been done, so that its system call stays below an eighth of the time.
 inline void poll_host(Ring& ring, HostRef host, PollTimeout timeout) {
   SliceControl& control = ring.control;
   std::int64_t began_at = control.now;
@@ -159,8 +162,9 @@ inline void poll_host(Ring& ring, HostRef host, PollTimeout timeout) {
   control.attention &= ~static_cast<std::uint32_t>(host_due);
 }
 
-/// Sleeps in the host until something is posted or a timer is due. First the mark, which fails if something has been posted; then the
-/// poll: so there is no moment in which a wake is neither seen here nor rings the host.
+/// Sleeps in the host until something is posted or a timer is due. First the mark, which fails if something
+/// has been posted; then the poll: so there is no moment in which a wake is neither seen here nor rings the
+/// host.
 inline void sleep_in_host(Ring& ring, HostRef host) {
   PollTimeout timeout;
   if (!ring.timers.empty()) {
@@ -220,6 +224,7 @@ bool drive(Ring& ring, HostRef host, const char* call, Done done) {
     throw_kept(ring);
     if (take_stop(ring)) return false;
     if (ring.main_active) run_main(ring);
+    if (ring.kept_exception) continue;  // out with it before another task can fail
     if (ring.picker.runnable_count() != 0) {
       run_queue(ring);
     } else if (!ring.main_active) {
@@ -242,7 +247,8 @@ inline Progress run_ready(Ring& ring, Budget budget) {
       int exceptions = std::uncaught_exceptions();
       ~Listen() {
         ring.driven = false;
-        // After an exception the host may or may not call again; the bell sees to it that nothing is forgotten.
+        // After an exception the host may or may not call again; the bell sees to it that nothing is
+        // forgotten.
         if (std::uncaught_exceptions() != exceptions) listen_as_guest(ring);
       }
     } listen{ring};
@@ -258,7 +264,7 @@ inline Progress run_ready(Ring& ring, Budget budget) {
       throw_kept(ring);
       if (take_stop(ring) || control.polls_left == 0 || control.now >= control.host_due_at) break;
       if (ring.main_active) run_main(ring);
-      if (control.polls_left == 0) continue;
+      if (control.polls_left == 0 || ring.kept_exception) continue;
       if (ring.picker.runnable_count() != 0) {
         run_queue(ring);
       } else if (!ring.main_active) {
@@ -270,7 +276,8 @@ inline Progress run_ready(Ring& ring, Budget budget) {
   progress.runnable = has_runnable(ring) || ring.mailbox().inbox.has_mail();
   if (!progress.runnable && ring.mailbox().has_notify()) progress.runnable = !ring.mailbox().inbox.try_park();
   if (!ring.timers.empty()) {
-    progress.next_timer = std::chrono::nanoseconds{std::max<std::int64_t>(0, ring.timers.next_deadline() - ring.now())};
+    progress.next_timer =
+        std::chrono::nanoseconds{std::max<std::int64_t>(0, ring.timers.next_deadline() - ring.now())};
   }
   return progress;
 }

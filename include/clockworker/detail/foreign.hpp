@@ -17,8 +17,9 @@ namespace clockworker::detail {
 
 struct ShimCoroutine;
 
-/// The promise of a coroutine that does nothing but wake its task each time it is resumed. One a task, made at its first
-/// foreign await. The waker is taken out when it is used, so that a stranger's second resume() is ignored.
+/// The promise of a coroutine that does nothing but wake its task each time it is resumed. One a task, made
+/// at its first foreign await. The waker is taken out when it is used, so that a stranger's second resume()
+/// is ignored.
 class Shim {
  public:
   [[nodiscard]] ShimCoroutine get_return_object() noexcept;
@@ -31,7 +32,9 @@ class Shim {
 
   void expect(Waker waker) noexcept { waker_ = std::move(waker); }
   [[nodiscard]] Waker take() noexcept { return std::exchange(waker_, Waker{}); }
-  [[nodiscard]] std::coroutine_handle<Shim> handle() noexcept { return std::coroutine_handle<Shim>::from_promise(*this); }
+  [[nodiscard]] std::coroutine_handle<Shim> handle() noexcept {
+    return std::coroutine_handle<Shim>::from_promise(*this);
+  }
 
  private:
   Waker waker_;
@@ -44,9 +47,9 @@ struct ShimCoroutine {
 
 inline ShimCoroutine Shim::get_return_object() noexcept { return ShimCoroutine{this}; }
 
-/// The wake happens when the shim counts as suspended again: its task may at once resume elsewhere, hand the shim to the next
-/// stranger, or end and destroy it. So nothing of the frame is touched after the wake; and the call is not inlined, as
-/// compilers have been seen to keep its locals in the frame.
+/// The wake happens when the shim counts as suspended again: its task may at once resume elsewhere, hand the
+/// shim to the next stranger, or end and destroy it. So nothing of the frame is touched after the wake; and
+/// the call is not inlined, as compilers have been seen to keep its locals in the frame.
 struct WakeOnResume {
   [[nodiscard]] bool await_ready() const noexcept { return false; }
   CLOCKWORKER_NOINLINE void await_suspend(std::coroutine_handle<Shim> frame) const noexcept {
@@ -75,24 +78,30 @@ decltype(auto) awaiter_of(A&& awaitable) {
   }
 }
 
-/// Awaits a stranger's awaitable on behalf of a task: wherever it completes, the task comes back on its own queue; if it
-/// completes at once on the executor's thread the task simply goes on. What any of its three functions throws comes out
-/// of the `co_await`. While it is pending the frame stays, whoever aborts; the task's stop token asks the stranger to hurry.
+/// Awaits a stranger's awaitable on behalf of a task: wherever it completes, the task comes back on its own
+/// queue; if it completes at once on the executor's thread the task simply goes on. What any of its three
+/// functions throws comes out of the `co_await`. While it is pending the frame stays, whoever aborts; the
+/// task's stop token asks the stranger to hurry.
 ///
-/// A stranger must resume its handle at most once, and not after it has thrown, or returned false, from `await_suspend`. A second resume is
-/// ignored as long as the task has not come to its next foreign await. The handle is not to be destroyed.
+/// A stranger must resume its handle at most once, and not after it has thrown, or returned false, from
+/// `await_suspend`. A second resume is ignored as long as the task has not come to its next foreign await.
+/// The handle is not to be destroyed.
 template <class A>
 class [[nodiscard]] ForeignAwaiter {
  public:
   using Awaiter = decltype(awaiter_of(std::declval<A>()));
-  static_assert(!requires { typename std::remove_cvref_t<Awaiter>::clockworker_native; },
-                "an awaiter of the library's own lacks its mark on the awaitable");
-  static_assert(requires(std::remove_reference_t<Awaiter>& awaiter) {
-    awaiter.await_ready() ? 0 : 1;
-    awaiter.await_suspend(std::coroutine_handle<>{});
-    awaiter.await_resume();
-  }, "clockworker: this cannot be awaited in a Task: it needs await_ready(), await_suspend(std::coroutine_handle<>) and "
-     "await_resume(), or an operator co_await that returns something that has them");
+  static_assert(
+      !requires { typename std::remove_cvref_t<Awaiter>::clockworker_native; },
+      "an awaiter of the library's own lacks its mark on the awaitable");
+  static_assert(
+      requires(std::remove_reference_t<Awaiter> & awaiter) {
+        awaiter.await_ready() ? 0 : 1;
+        awaiter.await_suspend(std::coroutine_handle<>{});
+        awaiter.await_resume();
+      },
+      "clockworker: this cannot be awaited in a Task: it needs await_ready(), "
+      "await_suspend(std::coroutine_handle<>) and "
+      "await_resume(), or an operator co_await that returns something that has them");
 
   explicit ForeignAwaiter(A&& awaitable) : awaiter_(awaiter_of(std::forward<A>(awaitable))) {}
   ForeignAwaiter(const ForeignAwaiter&) = delete;
@@ -151,7 +160,8 @@ class [[nodiscard]] ForeignAwaiter {
   Awaiter awaiter_;
 };
 
-/// Destroys what an orphan still has. On the thread of the stranger that resumed it at last, or on the executor's.
+/// Destroys what an orphan still has. On the thread of the stranger that resumed it at last, or on the
+/// executor's.
 inline void bury(TaskCell& cell) noexcept {
   destroy_frames(cell.resume_point);
   cell.ops->destroy_callable(cell);
@@ -160,14 +170,15 @@ inline void bury(TaskCell& cell) noexcept {
   cell.release();
 }
 
-/// For the destructor of the executor: if a stranger still holds on to the frames, the task ends as cancelled for all
-/// others, and the frames are left to be destroyed when, and on the thread where, the stranger resumes its handle. If it
-/// never does, they are leaked: to destroy them would pull the stranger's own state from under it. False: nothing has
-/// changed, and the task is to be ended like any other.
+/// For the destructor of the executor: if a stranger still holds on to the frames, the task ends as cancelled
+/// for all others, and the frames are left to be destroyed when, and on the thread where, the stranger
+/// resumes its handle. If it never does, they are leaked: to destroy them would pull the stranger's own state
+/// from under it. False: nothing has changed, and the task is to be ended like any other.
 ///
-/// Why exactly one side buries: the pointer is taken out with an exchange. Why one side does: this one publishes it before a
-/// read-modify-write of the gate's word. If that finds `armed`, the stranger's claim comes later in the word's order, so
-/// it sees the pointer; if not, the stranger may have looked too early, and this side looks again.
+/// Why exactly one side buries: the pointer is taken out with an exchange. Why one side does: this one
+/// publishes it before a read-modify-write of the gate's word. If that finds `armed`, the stranger's claim
+/// comes later in the word's order, so it sees the pointer; if not, the stranger may have looked too early,
+/// and this side looks again.
 inline bool leave_to_stranger(Ring& ring, TaskCell& cell) noexcept {
   if (!cell.has(stranger_pending) || cell.status != TaskStatus::suspended) return false;
   WakeGate& gate = *cell.gate();

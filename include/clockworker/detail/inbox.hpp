@@ -1,5 +1,6 @@
 /// \file
-/// How other threads reach the executor's: a list that many push and one drains, and that knows when its owner sleeps.
+/// How other threads reach the executor's: a list that many push and one drains, and that knows when its
+/// owner sleeps.
 #pragma once
 
 #include <atomic>
@@ -21,13 +22,15 @@ enum class Posted : std::uint8_t {
 
 /// A stack of posted nodes whose head is also the owner's state: nothing posted, parked, or closed.
 ///
-/// Why no wake is lost: all the state is one atomic word, so every push stands before or after `try_park()` in its
-/// modification order. If before, `try_park()` finds the word not empty and fails; if after, the push finds `parked`, takes
-/// the mark away and must ring. Exactly one push takes each mark: one wake an edge. Pushing to a closed inbox fails by
-/// the same order, so after `close()` the owner has all that was ever queued.
+/// Why no wake is lost: all the state is one atomic word, so every push stands before or after `try_park()`
+/// in its modification order. If before, `try_park()` finds the word not empty and fails; if after, the push
+/// finds `parked`, takes the mark away and must ring. Exactly one push takes each mark: one wake an edge.
+/// Pushing to a closed inbox fails by the same order, so after `close()` the owner has all that was ever
+/// queued.
 ///
-/// Why the contents are seen: a push releases, `drain()` and `close()` acquire with a read-modify-write, and pushes in
-/// between are read-modify-writes of the same word, so they carry the release sequence of the earlier ones on.
+/// Why the contents are seen: a push releases, `drain()` and `close()` acquire with a read-modify-write, and
+/// pushes in between are read-modify-writes of the same word, so they carry the release sequence of the
+/// earlier ones on.
 ///
 /// There is no ABA: nodes are only taken all at once.
 template <template <class> class Atomic = std::atomic>
@@ -60,13 +63,15 @@ class BasicInbox {
   /// Owner. Marks the owner as asleep; fails, and changes nothing, if something is posted.
   bool try_park() noexcept {
     std::uintptr_t expected = empty;
-    return head_.compare_exchange_strong(expected, parked, std::memory_order_acq_rel, std::memory_order_relaxed);
+    return head_.compare_exchange_strong(expected, parked, std::memory_order_acq_rel,
+                                         std::memory_order_relaxed);
   }
 
   /// Takes the mark away; true if it was still there, so that nobody else has rung or will.
   bool unpark() noexcept {
     std::uintptr_t expected = parked;
-    return head_.compare_exchange_strong(expected, empty, std::memory_order_acq_rel, std::memory_order_relaxed);
+    return head_.compare_exchange_strong(expected, empty, std::memory_order_acq_rel,
+                                         std::memory_order_relaxed);
   }
 
   /// Owner. Refuses every push from now on; returns what was posted, oldest first.

@@ -16,8 +16,8 @@ namespace clockworker::detail {
 
 class Ring;
 
-/// Something posted to an executor. `deliver` runs once, on the executor's thread; with no ring when the executor is
-/// closing, or, on the poster's thread, when it was too late to post.
+/// Something posted to an executor. `deliver` runs once, on the executor's thread; with no ring when the
+/// executor is closing, or, on the poster's thread, when it was too late to post.
 struct Letter : InboxNode {
   using Deliver = void (*)(Letter&, Ring*) noexcept;
   explicit Letter(Deliver how) noexcept : deliver{how} {}
@@ -26,9 +26,10 @@ struct Letter : InboxNode {
 
 /// The inbox and the bell of one executor, shared by count.
 ///
-/// The bell is the host's `wake()` while a host drives, else the guest's `on_runnable` callback. A thread that rings
-/// counts itself in under the mutex and calls outside of it, so that the callback may take the user's own locks;
-/// whoever takes the bell's target away first waits for those underway. So no callback runs after its target is gone.
+/// The bell is the host's `wake()` while a host drives, else the guest's `on_runnable` callback. A thread
+/// that rings counts itself in under the mutex and calls outside of it, so that the callback may take the
+/// user's own locks; whoever takes the bell's target away first waits for those underway. So no callback runs
+/// after its target is gone.
 class Mailbox {
  public:
   using Wake = void (*)(void*) noexcept;
@@ -38,7 +39,9 @@ class Mailbox {
   Mailbox(const Mailbox&) = delete;
   Mailbox& operator=(const Mailbox&) = delete;
 
-  void acquire() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }  // relaxed: the caller holds one
+  void acquire() noexcept {
+    references_.fetch_add(1, std::memory_order_relaxed);
+  }  // relaxed: the caller holds one
   void release() noexcept {
     // acq_rel: the last one out sees what all the others did to the mailbox before it frees it.
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;

@@ -12,7 +12,8 @@ namespace clockworker::detail {
 
 /// The two links of a frame: to the frame that awaits it, and to where its result goes.
 struct PromiseBase {
-  /// Null in a task's root, and in a child as long as its parent's `await_suspend` is still on the native stack.
+  /// Null in a task's root, and in a child as long as its parent's `await_suspend` is still on the native
+  /// stack.
   std::coroutine_handle<> parent;
   ResultBase* slot = nullptr;
 
@@ -20,8 +21,9 @@ struct PromiseBase {
   static void operator delete(void* frame, std::size_t size) noexcept { pool_free(frame, size); }
 };
 
-/// The promise of any of our frames. Every promise type derives from `PromiseBase` first, adds no member, and has no greater
-/// alignment (asserted in task.hpp), so the base lies where the promise of a `coroutine_handle<PromiseBase>` would.
+/// The promise of any of our frames. Every promise type derives from `PromiseBase` first, adds no member, and
+/// has no greater alignment (asserted in task.hpp), so the base lies where the promise of a
+/// `coroutine_handle<PromiseBase>` would.
 inline PromiseBase& promise_of(std::coroutine_handle<> frame) noexcept {
   return std::coroutine_handle<PromiseBase>::from_address(frame.address()).promise();
 }

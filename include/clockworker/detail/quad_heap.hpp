@@ -8,14 +8,16 @@
 
 namespace clockworker::detail {
 
-/// A 4-ary min-heap. Four children lie in two cache lines and halve the depth of a binary heap (LaMarca and Ladner, "The
-/// Influence of Caches on the Performance of Heaps", 1996).
+/// A 4-ary min-heap. Four children lie in two cache lines and halve the depth of a binary heap (LaMarca and
+/// Ladner, "The Influence of Caches on the Performance of Heaps", 1996).
 ///
-/// `a.before(b)` is a strict total order. `entry.placed(at)` is called whenever the entry comes to stand at `at`, so that
-/// whoever wants to `delay` or `erase` it can find it. Room is made by `reserve` alone; nothing else allocates or throws.
+/// `a.before(b)` is a strict total order. `entry.placed(at)` is called whenever the entry comes to stand at
+/// `at`, so that whoever wants to `delay` or `erase` it can find it. Room is made by `reserve` alone; nothing
+/// else allocates or throws.
 ///
-/// `pop` leaves the root vacant, and the next `push` or `top` fills it: a task that goes back at once sinks once from the
-/// root, and stays there in O(1) if it is still the first. All else is O(log n), with 4-ary logarithms.
+/// `pop` leaves the root vacant, and the next `push` or `top` fills it: a task that goes back at once sinks
+/// once from the root, and stays there in O(1) if it is still the first. All else is O(log n), with 4-ary
+/// logarithms.
 template <class Entry>
 class QuadHeap {
  public:
@@ -47,7 +49,8 @@ class QuadHeap {
   /// Takes out what `top` has just returned. O(1).
   void pop() noexcept { vacant_ = true; }
 
-  /// Precondition: `at` is where an entry was placed last, and `entry`, which takes its place, does not go before it.
+  /// Precondition: `at` is where an entry was placed last, and `entry`, which takes its place, does not go
+  /// before it.
   void delay(std::size_t at, const Entry& entry) noexcept { sink(at, entry); }
 
   /// Precondition: `at` is where an entry was placed last, and since then `top` was called.
@@ -86,8 +89,9 @@ class QuadHeap {
   void sink(std::size_t at, const Entry entry) noexcept {
     const std::size_t size = entries_.size();
     for (std::size_t child = arity * at + 1; child < size; child = arity * at + 1) {
-      const std::size_t least = child + arity <= size ? lesser(lesser(child, child + 1), lesser(child + 2, child + 3))
-                                                      : least_until(child, size);
+      const std::size_t least = child + arity <= size
+                                    ? lesser(lesser(child, child + 1), lesser(child + 2, child + 3))
+                                    : least_until(child, size);
       if (!entries_[least].before(entry)) break;
       put(at, entries_[least]);
       at = least;
@@ -108,7 +112,8 @@ class QuadHeap {
   }
 
   std::vector<Entry> entries_;
-  bool vacant_ = false;  // the root's entry has been popped and only holds the place; its key is still before all others
+  bool vacant_ =
+      false;  // the root's entry has been popped and only holds the place; its key is still before all others
 };
 
 }  // namespace clockworker::detail

@@ -16,27 +16,29 @@ namespace clockworker::detail {
 template <class K>
 inline char type_tag = 0;
 
-/// Names a queue whose key compares equal: an integer one of any integer type, a string one of any string type, and
-/// else one of exactly the same type.
+/// Names a queue whose key compares equal: an integer one of any integer type, a string one of any string
+/// type, and else one of exactly the same type.
 class RemoteKey {
  public:
   /// Throws what the copy throws.
   template <class K>
-    requires(!std::is_same_v<std::remove_cvref_t<K>, RemoteKey>)
-  explicit RemoteKey(const K& key) : key_{hold(key)} {}
+  requires(!std::is_same_v<std::remove_cvref_t<K>, RemoteKey>) explicit RemoteKey(const K& key)
+      : key_{hold(key)} {}
 
   template <class Key>
   [[nodiscard]] bool names(const Key& key) const {
     if constexpr (std::is_integral_v<Key>) {
       if (const auto* number = std::get_if<std::int64_t>(&key_)) return std::cmp_equal(*number, widened(key));
-      if (const auto* number = std::get_if<std::uint64_t>(&key_)) return std::cmp_equal(*number, widened(key));
+      if (const auto* number = std::get_if<std::uint64_t>(&key_))
+        return std::cmp_equal(*number, widened(key));
       return false;
     } else if constexpr (std::is_convertible_v<const Key&, std::string_view>) {
       const auto* text = std::get_if<std::string>(&key_);
       return text != nullptr && *text == std::string_view{key};
     } else {
       const auto* other = std::get_if<Opaque>(&key_);
-      return other != nullptr && other->type == &type_tag<Key> && *static_cast<const Key*>(other->value.get()) == key;
+      return other != nullptr && other->type == &type_tag<Key> &&
+             *static_cast<const Key*>(other->value.get()) == key;
     }
   }
 

@@ -20,14 +20,17 @@
 
 namespace clockworker::detail {
 
-/// The result is handed over under the mutex. What only the executor's thread touches has its own lines below.
+/// The result is handed over under the mutex. What only the executor's thread touches has its own lines
+/// below.
 ///
-/// Lifetime: shared between the handle, the spawn's letter until it is delivered, the abort's letter while it is posted, and itself
-/// while the task lives; each holds a count.
+/// Lifetime: shared between the handle, the spawn's letter until it is delivered, the abort's letter while it
+/// is posted, and itself while the task lives; each holds a count.
 template <class T>
 class RemoteTask : public std::enable_shared_from_this<RemoteTask<T>> {
  public:
-  explicit RemoteTask(Mailbox& to) noexcept : mailbox_{to}, abort_letter_{*this}, watcher_{*this} { to.acquire(); }
+  explicit RemoteTask(Mailbox& to) noexcept : mailbox_{to}, abort_letter_{*this}, watcher_{*this} {
+    to.acquire();
+  }
   RemoteTask(const RemoteTask&) = delete;
   RemoteTask& operator=(const RemoteTask&) = delete;
   ~RemoteTask() {
@@ -63,11 +66,13 @@ class RemoteTask : public std::enable_shared_from_this<RemoteTask<T>> {
     return result;
   }
 
-  /// False if it has ended by now, and the waker was not kept. Throws std::logic_error if another waits already.
+  /// False if it has ended by now, and the waker was not kept. Throws std::logic_error if another waits
+  /// already.
   bool set_waiter(Waker waker) {
     std::lock_guard lock{mutex_};
     if (result_.has_value() || taken_) return false;
-    if (waiter_) throw std::logic_error("clockworker: co_await of a RemoteHandle that is being awaited already");
+    if (waiter_)
+      throw std::logic_error("clockworker: co_await of a RemoteHandle that is being awaited already");
     waiter_ = std::move(waker);
     return true;
   }
@@ -130,12 +135,14 @@ class RemoteTask : public std::enable_shared_from_this<RemoteTask<T>> {
     RemoteTask& task = static_cast<Watcher&>(waiter).task;
     std::shared_ptr<RemoteTask> self = std::move(task.self_);
     JoinHandle<T> watched = std::move(task.watched_);
-    if (self.use_count() == 1) return;  // nobody has the handle: the result is as untaken as that of any detached task
+    if (self.use_count() == 1)
+      return;  // nobody has the handle: the result is as untaken as that of any detached task
     try {
       if (cell.ops->exception(cell) != nullptr) task.info_ = describe(cell);
       task.finish(JoinResult<T>{static_cast<ResultCell<T>&>(cell).result});
     } catch (...) {
-      task.finish(JoinResult<T>{JoinError{JoinErrc::exception, std::current_exception()}});  // the move of the value threw
+      task.finish(JoinResult<T>{
+          JoinError{JoinErrc::exception, std::current_exception()}});  // the move of the value threw
     }
   }
 

@@ -21,7 +21,8 @@ enum class ResultState : std::uint8_t {
 
 struct ResultBase {
   ResultState state = ResultState::none;
-  bool frame_gone = false;  // the frame that was to fill this one has been destroyed by the unwinding of its task
+  bool frame_gone =
+      false;  // the frame that was to fill this one has been destroyed by the unwinding of its task
 };
 
 struct Nothing {};
@@ -31,7 +32,8 @@ template <class T>
 class Result : public ResultBase {
  public:
   using Stored = std::conditional_t<std::is_void_v<T>, Nothing,
-                                    std::conditional_t<std::is_reference_v<T>, std::add_pointer_t<T>, T>>;
+                                    std::conditional_t<std::is_reference_v<T>, std::add_pointer_t<T>,
+                                                                                 std::remove_cv_t<T>>>;
 
   Result() noexcept {}
   Result(const Result&) = delete;

@@ -1,5 +1,6 @@
 /// \file
-/// The state of one executor, and what tasks, wakers, timers and queues do to it. How it is driven is in drive.hpp.
+/// The state of one executor, and what tasks, wakers, timers and queues do to it. How it is driven is in
+/// drive.hpp.
 #pragma once
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 #include <memory>
 #include <utility>
 
+#include <clockworker/clock.hpp>
 #include <clockworker/config.hpp>
 #include <clockworker/detail/mailbox.hpp>
 #include <clockworker/detail/promise_base.hpp>
@@ -21,7 +23,8 @@
 
 namespace clockworker::detail {
 
-/// A timer of a ring. Lies in the awaiter that waits for it, which cancels it in its destructor. `fire` must not throw.
+/// A timer of a ring. Lies in the awaiter that waits for it, which cancels it in its destructor. `fire` must
+/// not throw.
 struct RingTimer : TimerNode {
   using Fire = void (*)(RingTimer&, Ring&) noexcept;
   explicit RingTimer(Fire what) noexcept : fire{what} {}
@@ -45,10 +48,11 @@ struct Move {
 
 /// Executor's thread only, but for `mailbox()`, which is for all.
 ///
-/// Why a runnable task is in exactly one place: a task becomes runnable only in `make_runnable()`, which asks for status
-/// `suspended` and leaves `runnable`; only a pop takes it from there, to `running`; and only a suspension of its own
-/// code takes it from there to `suspended`. A wake that comes while its frame is still on the native stack turns
-/// `suspended` into `yielded`, and the slice loop pushes it after the resume has returned.
+/// Why a runnable task is in exactly one place: a task becomes runnable only in `make_runnable()`, which asks
+/// for status `suspended` and leaves `runnable`; only a pop takes it from there, to `running`; and only a
+/// suspension of its own code takes it from there to `suspended`. A wake that comes while its frame is still
+/// on the native stack turns `suspended` into `yielded`, and the slice loop pushes it after the resume has
+/// returned.
 class Ring {
  public:
   using NowFunction = TimePoint (*)() noexcept;
@@ -163,15 +167,16 @@ class Ring {
     picker.leave(queue);
   }
 
-  /// Charges the running queue for its time up to `until`. The clock's last reading will do where a new one is not worth it:
-  /// it is at most a stride old.
+  /// Charges the running queue for its time up to `until`. The clock's last reading will do where a new one
+  /// is not worth it: it is at most a stride old.
   void charge_current(std::int64_t until) noexcept {
     if (current == nullptr || until <= control.charged_until) return;
     std::int64_t used = until - control.charged_until;
     control.charged_until = until;
     service_of_all += used;
     current->record.service += used;
-    if (picker.charge(*current, std::chrono::nanoseconds{used}, request_of(*current))) control.attention |= slice_over;
+    if (picker.charge(*current, std::chrono::nanoseconds{used}, request_of(*current)))
+      control.attention |= slice_over;
   }
 
   // --- Slices
@@ -193,7 +198,8 @@ class Ring {
 
   /// For tasks: whether to give way. A few loads but at every 16th call or so.
   [[nodiscard]] bool should_yield() noexcept {
-    if ((control.attention | static_cast<std::uint32_t>(mailbox_->inbox.has_mail())) == 0 && --control.until_check != 0) {
+    if ((control.attention | static_cast<std::uint32_t>(mailbox_->inbox.has_mail())) == 0 &&
+        --control.until_check != 0) {
       return false;
     }
     return should_yield_after_a_look();
@@ -205,21 +211,24 @@ class Ring {
   void abort(TaskCell& cell) noexcept {
     if (cell.status == TaskStatus::done || cell.has(abort_requested)) return;
     cell.set(abort_requested);
-    if (cell.extras != nullptr && cell.extras->stop) cell.extras->stop->request_stop();  // its callbacks may do anything
+    if (cell.extras != nullptr && cell.extras->stop)
+      cell.extras->stop->request_stop();  // its callbacks may do anything
     take_up_abort(cell);
   }
 
-  /// A suspended task that is to be aborted takes its last turn, unless a stranger holds on to its frames or it is on its way.
+  /// A suspended task that is to be aborted takes its last turn, unless a stranger holds on to its frames or
+  /// it is on its way.
   void take_up_abort(TaskCell& cell) noexcept {
     if (cell.status != TaskStatus::suspended || cell.has(stranger_pending)) return;
     if (WakeGate* gate = cell.gate(); gate != nullptr && gate->state() != WakeGate::idle) {
-      if (!gate->claim(gate->word.load(std::memory_order_relaxed) & ~WakeGate::state_mask, WakeGate::fired)) return;
+      if (!gate->claim(gate->word.load(std::memory_order_relaxed) & ~WakeGate::state_mask, WakeGate::fired))
+        return;
     }
     wake(cell);
   }
 
-  /// Remembers what run*() is to throw. Of two at once the first is kept: the second can only come from a scheduler's
-  /// push, which is tried, and throws, again.
+  /// Remembers what run*() is to throw. Of two at once the first is kept: the second can only come from a
+  /// scheduler's push, which is tried, and throws, again.
   void keep_exception(std::exception_ptr exception) noexcept {
     if (!kept_exception) kept_exception = std::move(exception);
     control.attention |= exception_kept;
@@ -242,10 +251,14 @@ class Ring {
   void end_task(TaskCell& cell) noexcept;
   /// The task will not come back to its scheduler; gives up the executor's reference.
   void leave_queue(TaskCell& cell) noexcept;
-  /// Ends a task that is not running, wherever it is, at once. Precondition: no stranger holds on to its frames.
+  /// Ends a task that is not running, wherever it is, at once. Precondition: no stranger holds on to its
+  /// frames.
   void end_now(TaskCell& cell) noexcept;
+  /// A task that end_now() found in its scheduler has come out of it, or the scheduler goes.
+  void popped_after_end(TaskCell& cell) noexcept;
 
-  /// Takes a new task in: gives it its number, puts it on the list of the living. The caller has pushed it, or will.
+  /// Takes a new task in: gives it its number, puts it on the list of the living. The caller has pushed it,
+  /// or will.
   void adopt(TaskCell& cell) noexcept {
     cell.id = ++last_id;
     cell.arrived_at = control.now;
@@ -266,7 +279,8 @@ class Ring {
   SliceControl control;
   Eevdf picker;
   TimerHeap timers;
-  WorkQueueBase* current = nullptr;     // drive.hpp: whose slice it is; kept while the host is polled in the midst of it
+  WorkQueueBase* current =
+      nullptr;  // drive.hpp: whose slice it is; kept while the host is polled in the midst of it
   QueueRecord* slice_record = nullptr;  // drive.hpp: where the slice loop's readings go
   WorkQueueBase* main_lane = nullptr;   // executor.hpp
   bool main_active = false;             // activate(), deactivate()
@@ -281,9 +295,10 @@ class Ring {
   bool closing = false;                 // the destructor
   std::int64_t host_poll_gap = 0;       // drive.hpp: no poll before so much time has passed since the last
   std::int64_t host_polled_at = 0;
-  void* owner = nullptr;                // the Executor, and how to find a queue of it by a key of any type
+  void* owner = nullptr;  // the Executor, and how to find a queue of it by a key of any type
   WorkQueueBase* (*find_queue)(Ring&, const RemoteKey&) = nullptr;
   TaskCell* newest = nullptr;           // the living, newest first
+  TaskCell* ended_in_queues = nullptr;  // done, but still in a scheduler: end_now(), popped_after_end()
   TaskId last_id = 0;
   std::size_t live_tasks = 0;
   std::int64_t service_of_all = 0;
@@ -312,7 +327,8 @@ class Ring {
 
   [[nodiscard]] std::chrono::nanoseconds request_for_one_more(const WorkQueueBase& queue) const noexcept {
     if (queue.slice) return *queue.slice;
-    return std::max(options.min_slice, options.sched_latency / static_cast<std::int64_t>(picker.runnable_count() + 1));
+    return std::max(options.min_slice,
+                    options.sched_latency / static_cast<std::int64_t>(picker.runnable_count() + 1));
   }
 
   CLOCKWORKER_NOINLINE void reach_horizon() noexcept {

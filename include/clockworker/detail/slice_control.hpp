@@ -23,8 +23,9 @@ inline constexpr std::int64_t never = std::numeric_limits<std::int64_t>::max();
   return now > 0 && length > never - now ? never : now + length;
 }
 
-/// Readings of the clock cost ten times a resume, so they come at strides: the stride doubles while resumes prove short and
-/// falls back to 1 when they do not. A stride is cut so that it ends where the allowance of resumes does.
+/// Readings of the clock cost ten times a resume, so they come at strides: the stride doubles while resumes
+/// prove short and falls back to 1 when they do not. A stride is cut so that it ends where the allowance of
+/// resumes does.
 struct SliceControl {
   static constexpr std::uint32_t longest_stride = 16;
   static constexpr std::int64_t short_resume = 1'000;  // ns; a clock read is 2.5 % of it

@@ -33,7 +33,8 @@ class StopCallbackNode {
   bool linked_ = false;  // in the list; false while it runs, and after
 };
 
-/// What the tokens, sources and callbacks of one stop share. Every member function may be called on any thread.
+/// What the tokens, sources and callbacks of one stop share. Every member function may be called on any
+/// thread.
 class StopState {
  public:
   // relaxed: a count alone, that orders nothing.
@@ -65,7 +66,8 @@ class StopState {
     return true;
   }
 
-  /// Links the callback, or runs it here and now if the stop has been requested. False if there is nothing to wait for.
+  /// Links the callback, or runs it here and now if the stop has been requested. False if there is nothing to
+  /// wait for.
   bool add(StopCallbackNode& callback) noexcept {
     {
       std::lock_guard lock{mutex_};
@@ -79,7 +81,8 @@ class StopState {
     return false;
   }
 
-  /// After this the callback neither runs nor will. Waits while it runs on another thread; not when called from within it.
+  /// After this the callback neither runs nor will. Waits while it runs on another thread; not when called
+  /// from within it.
   void remove(StopCallbackNode& callback) noexcept {
     std::unique_lock lock{mutex_};
     if (callback.linked_) {
@@ -181,17 +184,20 @@ class [[nodiscard]] stop_callback : StopCallbackNode {
   using callback_type = Callback;
 
   template <class C>
-    requires std::constructible_from<Callback, C>
-  explicit stop_callback(const stop_token& token, C&& callback) noexcept(std::is_nothrow_constructible_v<Callback, C>)
+  requires std::constructible_from<Callback, C>
+  explicit stop_callback(const stop_token& token,
+                         C&& callback) noexcept(std::is_nothrow_constructible_v<Callback, C>)
       : stop_callback{stop_token{token}, std::forward<C>(callback)} {}
 
   template <class C>
-    requires std::constructible_from<Callback, C>
-  explicit stop_callback(stop_token&& token, C&& callback) noexcept(std::is_nothrow_constructible_v<Callback, C>)
+  requires std::constructible_from<Callback, C>
+  explicit stop_callback(stop_token&& token,
+                         C&& callback) noexcept(std::is_nothrow_constructible_v<Callback, C>)
       : StopCallbackNode{&invoke}, callback_(std::forward<C>(callback)) {
     std::shared_ptr<StopState> state = std::move(token.state_);
     if (state == nullptr) return;
-    // Before the callback is linked: it may run at once, on another thread, and destroy itself there only after this.
+    // Before the callback is linked: it may run at once, on another thread, and destroy itself there only
+    // after this.
     state_ = state;
     if (!state->add(*this)) state_.reset();
   }

@@ -28,7 +28,8 @@ class TaskCell;
 
 /// Where a task is on the ring.
 enum class TaskStatus : std::uint8_t {
-  running,    // its frame is on the native stack. Still `running` after the resume has returned: the task has ended
+  running,    // its frame is on the native stack. Still `running` after the resume has returned: the task has
+              // ended
   transfer,   // on its way within the task: resume `resume_point` next, without a trip through a queue
   yielded,    // running, and wants to be pushed to its queue again
   moving,     // running, and wants to be pushed to another queue
@@ -42,13 +43,14 @@ enum class WaitsFor : std::uint8_t { nothing, timer, task, waker, stranger };
 
 /// Set on the executor's thread only. More than one may be set but where it says otherwise.
 enum TaskFlag : std::uint8_t {
-  abort_requested = 1,    // never taken back; the frames go at the next turn
-  stranger_pending = 2,   // a foreign awaitable holds a handle into the frames: they may not be destroyed
-  unwinding = 4,          // the frames are being destroyed
-  ended_in_queue = 8,     // done, but its scheduler still holds it; with status `done` only
-  run_until_main = 16,    // its exception belongs to run_until() alone
-  deferred = 32,          // runnable, but its scheduler threw at the push; tried again at the queue's next slice
-  orphaned = 64           // done for its handle, but a stranger still holds a handle into its frames; the executor is gone
+  abort_requested = 1,   // never taken back; the frames go at the next turn
+  stranger_pending = 2,  // a foreign awaitable holds a handle into the frames: they may not be destroyed
+  unwinding = 4,         // the frames are being destroyed
+  ended_in_queue = 8,    // done, but its scheduler still holds it; with status `done` only
+  run_until_main = 16,   // its exception belongs to run_until() alone
+  deferred = 32,  // runnable, but its scheduler threw at the push; tried again at the queue's next slice
+  orphaned =
+      64  // done for its handle, but a stranger still holds a handle into its frames; the executor is gone
 };
 
 /// Text shared by a named handle and the tasks spawned through it. Executor's thread.
@@ -68,7 +70,8 @@ struct SharedName {
 
 inline constexpr std::size_t scheduler_state_size = 24;
 
-/// A group of tasks in one queue. Lives while a task of it lives or a handle to it is held. Executor's thread.
+/// A group of tasks in one queue. Lives while a task of it lives or a handle to it is held. Executor's
+/// thread.
 struct GroupBlock {
   std::uint64_t id = 0;
   WorkQueueBase* queue = nullptr;  // null once the queue is gone
@@ -77,12 +80,13 @@ struct GroupBlock {
   alignas(8) std::byte scheduler_state[scheduler_state_size] = {};
 };
 
-/// What the wakers of one task share. Counted with atomics, as wakers live on any thread and longer than the task.
+/// What the wakers of one task share. Counted with atomics, as wakers live on any thread and longer than the
+/// task.
 ///
-/// `word` is the number of the suspension (upper 62 bits) and what has become of it (lower 2). A waker carries the number
-/// of the suspension that it was made for; it acts only by a compare-exchange from exactly `armed` of that number, so of
-/// all wakes of one suspension one acts, and a stale one never does. The number does not come round: at one suspension a
-/// nanosecond it lasts for a century.
+/// `word` is the number of the suspension (upper 62 bits) and what has become of it (lower 2). A waker
+/// carries the number of the suspension that it was made for; it acts only by a compare-exchange from exactly
+/// `armed` of that number, so of all wakes of one suspension one acts, and a stale one never does. The number
+/// does not come round: at one suspension a nanosecond it lasts for a century.
 ///
 ///   idle ──arm──► armed ──wake on the owner's thread, or abort──► fired ──resume──► idle
 ///                   └────wake elsewhere──► posted ──drain──► fired
@@ -127,12 +131,15 @@ struct WakeGate : Letter {
   bool claim(std::uint64_t number, State to) noexcept {
     std::uint64_t seen = number | armed;
     // acq_rel: what the waking thread wrote before is seen by the resumed task.
-    while (!word.compare_exchange_weak(seen, number | to, std::memory_order_acq_rel, std::memory_order_relaxed)) {
+    while (!word.compare_exchange_weak(seen, number | to, std::memory_order_acq_rel,
+                                       std::memory_order_relaxed)) {
       if (seen == (number | armed)) continue;  // failed for no reason
       if (seen != (number | posted) && seen != (number | fired)) return false;
-      // Another waker was first, but the task has not resumed yet. Writing the same value back joins the release
-      // sequence that disarm() acquires: what this thread wrote before its wake is seen by the task as well.
-      if (word.compare_exchange_weak(seen, seen, std::memory_order_acq_rel, std::memory_order_relaxed)) return false;
+      // Another waker was first, but the task has not resumed yet. Writing the same value back joins the
+      // release sequence that disarm() acquires: what this thread wrote before its wake is seen by the task
+      // as well.
+      if (word.compare_exchange_weak(seen, seen, std::memory_order_acq_rel, std::memory_order_relaxed))
+        return false;
       seen = number | armed;
     }
     return true;
@@ -148,7 +155,8 @@ struct WakeGate : Letter {
   Mailbox& mailbox;
   std::atomic<std::uint64_t> word{0};
   TaskCell* cell;  // owner's thread only; null once the task has ended
-  std::atomic<TaskCell*> orphan{nullptr};  // whoever takes it out destroys the frames that were left to a stranger
+  std::atomic<TaskCell*> orphan{
+      nullptr};  // whoever takes it out destroys the frames that were left to a stranger
 };
 
 /// The handle that a foreign awaitable gets; its coroutine's frame. Defined in foreign.hpp.
@@ -167,7 +175,7 @@ struct TaskOps {
   void (*destroy_callable)(TaskCell&) noexcept;  // the callable and its arguments, after the frames
   void (*dispose)(TaskCell&) noexcept;           // the result, and the memory
   std::exception_ptr (*exception)(const TaskCell&) noexcept;  // what it ended with; null if with none
-  void (*cancel)(TaskCell&) noexcept;            // makes the result `cancelled`
+  void (*cancel)(TaskCell&) noexcept;                         // makes the result `cancelled`
 };
 
 /// Someone who waits for the end of a task: called once, on the executor's thread, when the result stands.
@@ -175,22 +183,24 @@ struct JoinWaiter {
   void (*task_ended)(JoinWaiter&, TaskCell&) noexcept;
 };
 
-/// Executor's thread only. `references` counts the executor (one, until the task has ended and has left its scheduler) and
-/// the handles.
+/// Executor's thread only. `references` counts the executor (one, until the task has ended and has left its
+/// scheduler) and the handles.
 class TaskCell {
  public:
   TaskCell(const TaskOps& operations, WorkQueueBase& on) noexcept : ops{&operations}, queue{&on} {}
   TaskCell(const TaskCell&) = delete;
   TaskCell& operator=(const TaskCell&) = delete;
 
-  /// Plain loads and stores: one thread. Only an orphan is let go on two threads at once, and counts with a real decrement.
+  /// Plain loads and stores: one thread. Only an orphan is let go on two threads at once, and counts with a
+  /// real decrement.
   void acquire() noexcept {
     references.store(references.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   }
   void release() noexcept {
     std::uint32_t before = references.load(std::memory_order_relaxed);
     if (has(orphaned)) {
-      before = references.fetch_sub(1, std::memory_order_acq_rel);  // acq_rel: the last one sees what the other did
+      before = references.fetch_sub(
+          1, std::memory_order_acq_rel);  // acq_rel: the last one sees what the other did
     } else {
       references.store(before - 1, std::memory_order_relaxed);
     }

@@ -27,7 +27,8 @@ inline void count_out_of_group(TaskCell& cell) {
   WorkQueueBase::forget_if_unused(*group);
 }
 
-/// Tells the scheduler and the group that the task is theirs no more; what they throw at it is kept for run*().
+/// Tells the scheduler and the group that the task is theirs no more; what they throw at it is kept for
+/// run*().
 inline void take_out_of_queue(Ring& ring, TaskCell& cell) noexcept {
   --cell.queue->live_tasks;
   try {
@@ -53,8 +54,9 @@ inline void move_to_queue(Ring& ring, TaskCell& cell, Move to) noexcept {
   if (cell.extras != nullptr) std::memset(cell.extras->single_group_state, 0, scheduler_state_size);
 }
 
-/// Destroys a task's frames from `innermost` to the root. Each frame's result slot lies in the frame of its parent and is told,
-/// so that the parent's awaiter does not destroy it again. A loop: constant native stack, however deep the awaits.
+/// Destroys a task's frames from `innermost` to the root. Each frame's result slot lies in the frame of its
+/// parent and is told, so that the parent's awaiter does not destroy it again. A loop: constant native stack,
+/// however deep the awaits.
 inline void destroy_frames(std::coroutine_handle<> innermost) noexcept {
   for (std::coroutine_handle<> frame = innermost; frame;) {
     PromiseBase& promise = promise_of(frame);
@@ -67,7 +69,9 @@ inline void destroy_frames(std::coroutine_handle<> innermost) noexcept {
 
 inline void Ring::settle(TaskCell& cell) noexcept {
   switch (cell.status) {
-    case TaskStatus::running: finish(cell); return;
+    case TaskStatus::running:
+      finish(cell);
+      return;
     case TaskStatus::moving:
       move_to_queue(*this, cell, move);
       cell.status = TaskStatus::suspended;
@@ -83,8 +87,8 @@ inline void Ring::settle(TaskCell& cell) noexcept {
 
 inline void Ring::finish(TaskCell& cell) noexcept {
   std::coroutine_handle<> root = cell.resume_point;
-  if (promise_of(root).slot->state == ResultState::exception && exception_rules->policy == ExceptionPolicy::rethrow &&
-      !cell.has(run_until_main)) {
+  if (promise_of(root).slot->state == ResultState::exception &&
+      exception_rules->policy == ExceptionPolicy::rethrow && !cell.has(run_until_main)) {
     keep_exception(cell.ops->exception(cell));
   }
   root.destroy();
@@ -108,7 +112,8 @@ inline void Ring::end_task(TaskCell& cell) noexcept {
     cell.extras->stop.reset();
     if (cell.extras->shim != nullptr) destroy_shim(*std::exchange(cell.extras->shim, nullptr));
     if (WakeGate* gate = std::exchange(cell.extras->gate, nullptr)) {
-      // No wake is on its way through the inbox: the task has been resumed or claimed since, or the inbox is closed.
+      // No wake is on its way through the inbox: the task has been resumed or claimed since, or the inbox is
+      // closed.
       gate->disarm();
       gate->cell = nullptr;
       gate->release();
@@ -128,7 +133,8 @@ inline void Ring::leave_queue(TaskCell& cell) noexcept {
 
 inline void Ring::end_now(TaskCell& cell) noexcept {
   if (WakeGate* gate = cell.gate(); gate != nullptr && !closing && gate->state() != WakeGate::idle) {
-    // Whoever claims the gate before us has promised to post it; until it has come through the inbox it must live.
+    // Whoever claims the gate before us has promised to post it; until it has come through the inbox it must
+    // live.
     if (!gate->claim(gate->word.load(std::memory_order_relaxed) & ~WakeGate::state_mask, WakeGate::fired)) {
       while (gate->state() == WakeGate::posted) drain_inbox();
     }
@@ -138,6 +144,10 @@ inline void Ring::end_now(TaskCell& cell) noexcept {
   end_task(cell);
   if (queued && !cell.has(deferred)) {
     cell.set(ended_in_queue);
+    cell.newer = nullptr;
+    cell.older = ended_in_queues;
+    if (ended_in_queues != nullptr) ended_in_queues->newer = &cell;
+    ended_in_queues = &cell;
     return;
   }
   if (queued) {
@@ -145,6 +155,12 @@ inline void Ring::end_now(TaskCell& cell) noexcept {
     --cell.queue->deferred_tasks;
     --cell.queue->runnable_tasks;
   }
+  leave_queue(cell);
+}
+
+inline void Ring::popped_after_end(TaskCell& cell) noexcept {
+  (cell.newer != nullptr ? cell.newer->older : ended_in_queues) = cell.older;
+  if (cell.older != nullptr) cell.older->newer = cell.newer;
   leave_queue(cell);
 }
 

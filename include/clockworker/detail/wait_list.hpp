@@ -11,8 +11,8 @@
 
 namespace clockworker::detail {
 
-/// A doubly linked list in one array, for what does not fit into a task's own 24 bytes. Everything is O(1); room is made by
-/// `reserve` alone, nothing else allocates or throws.
+/// A doubly linked list in one array, for what does not fit into a task's own 24 bytes. Everything is O(1);
+/// room is made by `reserve` alone, nothing else allocates or throws.
 class WaitList {
  public:
   /// Where a task stands in the list: valid until it is erased.

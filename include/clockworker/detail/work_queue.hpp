@@ -20,7 +20,8 @@ class WorkQueue final : public WorkQueueBase {
  public:
   WorkQueue(Ring& owner, std::string called, std::optional<std::chrono::nanoseconds> own_slice,
             std::shared_ptr<const ExceptionRules> with_rules, Scheduler scheduler)
-      : WorkQueueBase{owner, std::move(called), own_slice, std::move(with_rules)}, scheduler_{std::move(scheduler)} {}
+      : WorkQueueBase{owner, std::move(called), own_slice, std::move(with_rules)},
+        scheduler_{std::move(scheduler)} {}
 
   void reserve([[maybe_unused]] std::size_t live) override {
     if constexpr (Reserves<Scheduler>) scheduler_->reserve(live);
@@ -46,7 +47,8 @@ class WorkQueue final : public WorkQueueBase {
       thread.task = &cell;
       --control.until_reading;
       if (cell.flags != 0 && !may_resume(owner, cell)) [[unlikely]] {
-        // A turn like any other: frames are destroyed in their queue's time, and it is watched that they do not take all of it.
+        // A turn like any other: frames are destroyed in their queue's time, and it is watched that they do
+        // not take all of it.
         thread.task = nullptr;
         owner.end_stride(C::now().time_since_epoch().count());
       } else {
@@ -67,7 +69,8 @@ class WorkQueue final : public WorkQueueBase {
           if (control.until_reading == 0) owner.end_stride(C::now().time_since_epoch().count());
         }
       }
-      if (inbox.has_mail()) [[unlikely]] owner.drain_inbox();
+      if (inbox.has_mail()) [[unlikely]]
+        owner.drain_inbox();
       if (control.attention != 0) return;
     }
   }
@@ -101,7 +104,7 @@ class WorkQueue final : public WorkQueueBase {
   /// What to do with a task that is not just to be resumed. True if it is, all the same.
   bool may_resume(Ring& owner, TaskCell& cell) noexcept {
     if (cell.has(ended_in_queue)) {
-      owner.leave_queue(cell);
+      owner.popped_after_end(cell);
       return false;
     }
     if (!cell.has(abort_requested)) return true;

@@ -45,8 +45,8 @@ struct QueueRecord {
   std::uint64_t resumes = 0;
   std::uint64_t slices = 0;
   std::uint64_t preemptions = 0;
-  // Over the times it was runnable: what all queues got, and what the lag grew by. Since `lag` is what it was due less what
-  // it got, its due is its service and the growth of its lag.
+  // Over the times it was runnable: what all queues got, and what the lag grew by. Since `lag` is what it was
+  // due less what it got, its due is its service and the growth of its lag.
   std::int64_t service_of_all = 0;
   std::int64_t service_of_all_at_join = 0;
   std::int64_t lag_growth = 0;
@@ -67,9 +67,9 @@ struct QueueRecord {
   }
 };
 
-/// A queue: its place in the picker (the base), its scheduler (behind virtual calls: one a push, one a slice), its groups and
-/// its numbers.
-/// Executor's thread only. Counted: handles and cells may hold a queue longer than its executor does; `ring` is null then.
+/// A queue: its place in the picker (the base), its scheduler (behind virtual calls: one a push, one a
+/// slice), its groups and its numbers. Executor's thread only. Counted: handles and cells may hold a queue
+/// longer than its executor does; `ring` is null then.
 class WorkQueueBase : public EevdfEntity {
  public:
   WorkQueueBase(Ring& owner, std::string called, std::optional<std::chrono::nanoseconds> own_slice,
@@ -88,11 +88,13 @@ class WorkQueueBase : public EevdfEntity {
   virtual void push(TaskCell& cell) = 0;
   virtual void task_finished(TaskCell& cell) = 0;
   virtual void group_finished(GroupBlock& group) = 0;
-  /// Resumes tasks until the ring's `attention` is drawn or nothing is runnable. May throw what the scheduler's pop throws.
+  /// Resumes tasks until the ring's `attention` is drawn or nothing is runnable. May throw what the
+  /// scheduler's pop throws.
   virtual void run_slice(Ring& ring) = 0;
   [[nodiscard]] virtual bool has_runnable() const = 0;
 
-  /// The executor is gone, or has let go of this queue: destroys the scheduler. Handles find the queue closed.
+  /// The executor is gone, or has let go of this queue: destroys the scheduler. Handles find the queue
+  /// closed.
   void close() noexcept {
     ring = nullptr;
     for (auto& [id, group] : groups_) {
@@ -119,8 +121,8 @@ class WorkQueueBase : public EevdfEntity {
     return *place->second;
   }
 
-  /// A group is forgotten with its last task and its last handle. May throw what the scheduler throws at the news of it,
-  /// the group being forgotten all the same.
+  /// A group is forgotten with its last task and its last handle. May throw what the scheduler throws at the
+  /// news of it, the group being forgotten all the same.
   static void forget_if_unused(GroupBlock& group) {
     if (group.handles != 0 || group.live_tasks != 0) return;
     std::unique_ptr<GroupBlock> gone{&group};
@@ -139,9 +141,9 @@ class WorkQueueBase : public EevdfEntity {
   std::size_t live_tasks = 0;
   std::size_t runnable_tasks = 0;  // in the scheduler, and deferred
   std::size_t deferred_tasks = 0;
-  bool active = false;   // in the picker: has runnable tasks, or is in its slice
+  bool active = false;          // in the picker: has runnable tasks, or is in its slice
   bool tells_scheduler = true;  // false while the executor is destroyed: its scheduler is left in peace
-  bool is_main = false;  // the lane of run_until()'s main: ahead of the picker, not in it
+  bool is_main = false;         // the lane of run_until()'s main: ahead of the picker, not in it
 
  protected:
   virtual ~WorkQueueBase() = default;

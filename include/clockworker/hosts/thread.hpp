@@ -15,7 +15,8 @@ class ThreadHost {
  public:
   /// The executor's thread.
   void poll(PollTimeout timeout) {
-    if (timeout && *timeout <= std::chrono::nanoseconds::zero()) return;  // a wake before is for the next sleep to find
+    if (timeout && *timeout <= std::chrono::nanoseconds::zero())
+      return;  // a wake before is for the next sleep to find
     std::unique_lock lock{mutex_};
     auto woken = [this] { return woken_; };
     if (!timeout || *timeout > longest_wait) {

@@ -9,12 +9,13 @@
 
 namespace clockworker {
 
-/// Runnable tasks go in the order of spawning, whatever they did since: of two runnable tasks the older one always runs
-/// first, so one that never suspends keeps all younger ones of its queue waiting. For batches that are to be finished one
-/// after the other, and not all half done.
+/// Runnable tasks go in the order of spawning, whatever they did since: of two runnable tasks the older one
+/// always runs first, so one that never suspends keeps all younger ones of its queue waiting. For batches
+/// that are to be finished one after the other, and not all half done.
 ///
-/// Push and pop are O(log n), and O(1) for the oldest task when it yields. One thread: its executor's. Allocates in
-/// `reserve` only; a push beyond what was reserved may throw `std::bad_alloc`, and has then done nothing.
+/// Push and pop are O(log n), and O(1) for the oldest task when it yields. One thread: its executor's.
+/// Allocates in `reserve` only; a push beyond what was reserved may throw `std::bad_alloc`, and has then done
+/// nothing.
 class ArrivalFifo {
  public:
   void push(TaskRef task) {

@@ -18,21 +18,21 @@ struct LASOptions {
   std::uint32_t aging = 0;
 };
 
-/// Least attained service, also known as foreground-background: the group that has run least so far goes first, and of
-/// groups that have run equally long the one whose first task became runnable earlier. Inside a group tasks go first in,
-/// first out. A task in no group is a group of its own.
+/// Least attained service, also known as foreground-background: the group that has run least so far goes
+/// first, and of groups that have run equally long the one whose first task became runnable earlier. Inside a
+/// group tasks go first in, first out. A task in no group is a group of its own.
 ///
-/// Short work overtakes long work without anybody saying how long it will be. Among the orders that do not know sizes
-/// beforehand it gives the least mean time to completion when sizes vary much (Kleinrock, "Queueing Systems II", 1976,
-/// section 4.6; Nuyens and Wierman, "The Foreground-Background queue: a survey", 2008). The price: a long task waits for as
-/// long as younger ones come; see `LASOptions::aging`.
+/// Short work overtakes long work without anybody saying how long it will be. Among the orders that do not
+/// know sizes beforehand it gives the least mean time to completion when sizes vary much (Kleinrock,
+/// "Queueing Systems II", 1976, section 4.6; Nuyens and Wierman, "The Foreground-Background queue: a survey",
+/// 2008). The price: a long task waits for as long as younger ones come; see `LASOptions::aging`.
 ///
-/// A group's service moves its place at once, while tasks of it wait, too. It is kept in the group, and gone with it; a
-/// task that moves to another queue starts from 0 there.
+/// A group's service moves its place at once, while tasks of it wait, too. It is kept in the group, and gone
+/// with it; a task that moves to another queue starts from 0 there.
 ///
-/// Push, pop and observe are O(log n) in the groups with runnable tasks; O(1) for the first task when it yields and is
-/// still the first. One thread: its executor's. Allocates in `reserve` only; a push beyond what was reserved may throw
-/// `std::bad_alloc`, and has then done nothing.
+/// Push, pop and observe are O(log n) in the groups with runnable tasks; O(1) for the first task when it
+/// yields and is still the first. One thread: its executor's. Allocates in `reserve` only; a push beyond what
+/// was reserved may throw `std::bad_alloc`, and has then done nothing.
 class LAS {
  public:
   LAS() noexcept = default;
@@ -89,20 +89,22 @@ class LAS {
       std::uint64_t service;  // of a task in no group
       std::uint64_t turn;     // of one in a group, while it waits
     };
-    TaskRef next;              // of one in a group: the next waiting one of the group
-    std::uint32_t heap_index;  // while it stands in the heap, and if its entry is tracked
+    TaskRef next;                      // of one in a group: the next waiting one of the group
+    std::uint32_t heap_index;          // while it stands in the heap, and if its entry is tracked
     detail::WaitList::Place waits_at;  // while it waits, and with aging
   };
 
   /// In the group.
   struct Group {
     std::uint64_t service;
-    TaskRef first;  // waiting tasks of the group; the first one, and only it, stands in the heap. Null: none waits
+    TaskRef first;  // waiting tasks of the group; the first one, and only it, stands in the heap. Null: none
+                    // waits
     TaskRef last;
   };
 
-  /// A group with runnable tasks. Tracked are those that may have to be found in the heap: real groups, as their service
-  /// grows while they wait, and with aging everyone. For the others a move in the heap does not touch the task's memory.
+  /// A group with runnable tasks. Tracked are those that may have to be found in the heap: real groups, as
+  /// their service grows while they wait, and with aging everyone. For the others a move in the heap does not
+  /// touch the task's memory.
   class Entry {
    public:
     Entry(std::uint64_t service, std::uint64_t turn, bool tracked, TaskRef first) noexcept
@@ -144,8 +146,8 @@ class LAS {
     }
   }
 
-  /// The task stands in the heap, tracked, with its root not vacant. Being the one that waits longest, or the first of the
-  /// heap, it is the first of its group.
+  /// The task stands in the heap, tracked, with its root not vacant. Being the one that waits longest, or the
+  /// first of the heap, it is the first of its group.
   TaskRef take(TaskRef task) noexcept {
     if (aging()) waiting_.erase(data(task).waits_at);
     const GroupRef of = task.group();

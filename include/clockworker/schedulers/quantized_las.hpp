@@ -15,25 +15,25 @@
 namespace clockworker {
 
 struct QuantizedLASOptions {
-  /// Groups that have run for less than this are equals, as are those between once and twice this, twice and four
-  /// times, and so on. Must be positive.
+  /// Groups that have run for less than this are equals, as are those between once and twice this, twice and
+  /// four times, and so on. Must be positive.
   std::chrono::nanoseconds quantum = std::chrono::microseconds{1};
-  /// N: every N-th pop goes through the buckets that are not empty in turn, whatever their service, so that nothing
-  /// starves. 0: none does.
+  /// N: every N-th pop goes through the buckets that are not empty in turn, whatever their service, so that
+  /// nothing starves. 0: none does.
   std::uint32_t aging = 0;
 };
 
-/// `LAS` with the service rounded to powers of two: the bucket of least service goes first, and the groups in it take
-/// turns. A group goes to the back of its bucket when its first task becomes runnable, when one of its tasks is taken and
-/// others wait, and when its service takes it to another bucket. Inside a group tasks go first in, first out. A task in
-/// no group is a group of its own.
+/// `LAS` with the service rounded to powers of two: the bucket of least service goes first, and the groups in
+/// it take turns. A group goes to the back of its bucket when its first task becomes runnable, when one of
+/// its tasks is taken and others wait, and when its service takes it to another bucket. Inside a group tasks
+/// go first in, first out. A task in no group is a group of its own.
 ///
-/// A multilevel feedback queue whose levels double (Corbató, Merwin-Daggett and Daley, "An Experimental Time-Sharing
-/// System", 1962) and whose service is never forgotten. Against `LAS`: it does not tell apart what differs by less than
-/// two, and its cost does not grow with the number of tasks.
+/// A multilevel feedback queue whose levels double (Corbató, Merwin-Daggett and Daley, "An Experimental
+/// Time-Sharing System", 1962) and whose service is never forgotten. Against `LAS`: it does not tell apart
+/// what differs by less than two, and its cost does not grow with the number of tasks.
 ///
-/// A group's service moves its place at once, while tasks of it wait, too. It is kept in the group, and gone with it; a
-/// task that moves to another queue starts from 0 there.
+/// A group's service moves its place at once, while tasks of it wait, too. It is kept in the group, and gone
+/// with it; a task that moves to another queue starts from 0 there.
 ///
 /// Everything is O(1), and nothing allocates or throws but the constructor. One thread: its executor's.
 class QuantizedLAS {
@@ -109,7 +109,8 @@ class QuantizedLAS {
   /// In the group.
   struct Group {
     std::uint64_t service;
-    TaskRef first;  // waiting tasks of the group; the first one, and only it, stands in a bucket. Null: none waits
+    TaskRef first;  // waiting tasks of the group; the first one, and only it, stands in a bucket. Null: none
+                    // waits
     TaskRef last;   // valid while `first` is not null
   };
 
@@ -126,7 +127,8 @@ class QuantizedLAS {
 
   /// 0 below one quantum, k + 1 from 2^k quanta on; without a division.
   [[nodiscard]] unsigned bucket_of(std::uint64_t service) const noexcept {
-    const auto doublings = static_cast<int>(std::bit_width(service)) - static_cast<int>(std::bit_width(quantum_));
+    const auto doublings =
+        static_cast<int>(std::bit_width(service)) - static_cast<int>(std::bit_width(quantum_));
     if (doublings < 0) return 0;
     const auto k = static_cast<unsigned>(doublings);
     return service >= quantum_ << k ? k + 1 : k;

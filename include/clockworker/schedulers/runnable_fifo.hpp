@@ -10,12 +10,13 @@
 namespace clockworker {
 
 struct RunnableFifoOptions {
-  /// The task of this queue that a running task of this queue last woke, or spawned, goes first, while its data is still
-  /// warm; at most 16 times in a row.
+  /// The task of this queue that a running task of this queue last woke, or spawned, goes first, while its
+  /// data is still warm; at most 16 times in a row.
   bool lifo_slot = false;
 };
 
-/// Tasks run in the order in which they became runnable. The default. An intrusive list: O(1), never allocates.
+/// Tasks run in the order in which they became runnable. The default. An intrusive list: O(1), never
+/// allocates.
 class RunnableFifo {
  public:
   RunnableFifo() noexcept = default;

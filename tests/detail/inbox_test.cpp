@@ -1,0 +1,411 @@
+#include <clockworker/detail/inbox.hpp>
+
+#include "catch.hpp"
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using clockworker::detail::BasicInbox;
+using clockworker::detail::Inbox;
+using clockworker::detail::InboxNode;
+using clockworker::detail::Posted;
+
+struct Numbered : InboxNode {
+  std::size_t poster = 0;
+  std::size_t number = 0;
+};
+
+std::vector<InboxNode*> listed(InboxNode* node) {
+  std::vector<InboxNode*> nodes;
+  for (; node != nullptr; node = node->next_posted) nodes.push_back(node);
+  return nodes;
+}
+
+TEST_CASE("Inbox: what is posted comes out once, oldest first", "[inbox]") {
+  Inbox inbox;
+  InboxNode a, b, c;
+  CHECK_FALSE(inbox.has_mail());
+  CHECK(inbox.drain() == nullptr);
+  CHECK(inbox.push(a) == Posted::queued);
+  CHECK(inbox.push(b) == Posted::queued);
+  CHECK(inbox.has_mail());
+  CHECK(listed(inbox.drain()) == std::vector<InboxNode*>{&a, &b});
+  CHECK_FALSE(inbox.has_mail());
+  CHECK(inbox.push(c) == Posted::queued);
+  CHECK(inbox.push(a) == Posted::queued);
+  CHECK(listed(inbox.drain()) == std::vector<InboxNode*>{&c, &a});
+}
+
+TEST_CASE("Inbox: the first push after a park is told to ring, the next is not", "[inbox]") {
+  Inbox inbox;
+  InboxNode a, b;
+  CHECK(inbox.try_park());
+  CHECK_FALSE(inbox.has_mail());
+  CHECK(inbox.push(a) == Posted::owner_slept);
+  CHECK(inbox.push(b) == Posted::queued);
+  CHECK(listed(inbox.drain()) == std::vector<InboxNode*>{&a, &b});
+  CHECK(inbox.push(a) == Posted::queued);  // the mark is gone until the next park
+}
+
+TEST_CASE("Inbox: nobody parks over mail, and nobody parks twice", "[inbox]") {
+  Inbox inbox;
+  InboxNode a;
+  inbox.push(a);
+  CHECK_FALSE(inbox.try_park());
+  CHECK(listed(inbox.drain()) == std::vector<InboxNode*>{&a});
+  CHECK(inbox.try_park());
+  CHECK_FALSE(inbox.try_park());
+}
+
+TEST_CASE("Inbox: unpark tells whether the mark was still there", "[inbox]") {
+  Inbox inbox;
+  InboxNode a;
+  CHECK_FALSE(inbox.unpark());
+  inbox.try_park();
+  CHECK(inbox.unpark());
+  CHECK_FALSE(inbox.unpark());
+  CHECK(inbox.push(a) == Posted::queued);
+  inbox.drain();
+  inbox.try_park();
+  inbox.push(a);
+  CHECK_FALSE(inbox.unpark());
+  CHECK(listed(inbox.drain()) == std::vector<InboxNode*>{&a});
+}
+
+TEST_CASE("Inbox: close gives back what was queued and refuses the rest, parked or not", "[inbox]") {
+  Inbox inbox;
+  InboxNode a, b;
+  SECTION("with mail") {
+    inbox.push(a);
+    CHECK(listed(inbox.close()) == std::vector<InboxNode*>{&a});
+  }
+  SECTION("empty") { CHECK(inbox.close() == nullptr); }
+  SECTION("parked") {
+    inbox.try_park();
+    CHECK(inbox.close() == nullptr);
+  }
+  CHECK(inbox.push(b) == Posted::refused);
+  CHECK_FALSE(inbox.has_mail());
+  CHECK(inbox.drain() == nullptr);
+  CHECK(inbox.push(b) == Posted::refused);  // draining does not open it again
+  CHECK_FALSE(inbox.try_park());
+}
+
+// --- Every interleaving
+
+/// Runs a few actors, one at a time, each up to its next atomic access, and goes through all the orders in which that can
+/// be done. An actor that waits for a condition is not chosen before that holds; if none can be chosen, they hang.
+class Interleavings {
+ public:
+  using Actor = std::function<void()>;
+
+  /// The number of runs. `begin` resets the world, `end` looks at it; it is told whether the actors hung.
+  template <class Begin, class End>
+  std::size_t explore(const std::vector<Actor>& actors, Begin begin, End end) {
+    std::size_t runs = 0;
+    std::vector<Decision> path;
+    do {
+      begin();
+      path_ = std::move(path);
+      position_ = 0;
+      bool hung = run(actors);
+      path = std::move(path_);
+      ++runs;
+      end(hung);
+    } while (advance(path));
+    return runs;
+  }
+
+  /// For actors: gives way until the next turn.
+  static void step() { wait_until(nullptr); }
+  static void wait_until(const std::function<bool()>& condition) {
+    Interleavings& all = *actor.of;
+    std::unique_lock lock{all.mutex_};
+    Seat& seat = all.seats_[actor.index];
+    seat.condition = condition;
+    all.turn_ = nobody;
+    all.changed_.notify_all();
+    all.changed_.wait(lock, [&] { return all.turn_ == actor.index || all.given_up_; });
+    if (all.given_up_ && condition) throw Hung{};
+  }
+  /// For actors, in their turn: one of `options` branches, all of which are gone through.
+  static std::size_t choose(std::size_t options) { return actor.of->decide(options); }
+
+  struct Hung {};
+
+ private:
+  struct Decision {
+    std::size_t taken;
+    std::size_t options;
+  };
+  struct Seat {
+    std::function<bool()> condition;
+    bool finished = false;
+  };
+  struct Self {
+    Interleavings* of;
+    std::size_t index;
+  };
+  static constexpr std::size_t nobody = ~std::size_t{0};
+
+  bool run(const std::vector<Actor>& actors) {
+    seats_.assign(actors.size(), Seat{});
+    given_up_ = false;
+    turn_ = nobody;
+    std::vector<std::thread> threads;
+    std::unique_lock lock{mutex_};
+    for (std::size_t i = 0; i < actors.size(); ++i) {
+      turn_ = i;  // up to its first access
+      threads.emplace_back([this, i, &actors] { act(i, actors[i]); });
+      changed_.wait(lock, [&] { return turn_ == nobody; });
+    }
+    for (;;) {
+      std::vector<std::size_t> ready;
+      bool all_finished = true;
+      for (std::size_t i = 0; i < seats_.size(); ++i) {
+        if (seats_[i].finished) continue;
+        all_finished = false;
+        if (!seats_[i].condition || seats_[i].condition()) ready.push_back(i);
+      }
+      if (all_finished) break;
+      if (ready.empty()) {
+        given_up_ = true;
+        changed_.notify_all();
+        break;
+      }
+      turn_ = ready[decide(ready.size())];
+      changed_.notify_all();
+      changed_.wait(lock, [&] { return turn_ == nobody; });
+    }
+    lock.unlock();
+    for (std::thread& thread : threads) thread.join();
+    return given_up_;
+  }
+
+  void act(std::size_t index, const Actor& body) {
+    actor = Self{this, index};
+    try {
+      body();
+    } catch (const Hung&) {
+    }
+    std::lock_guard lock{mutex_};
+    seats_[index].finished = true;
+    turn_ = nobody;
+    changed_.notify_all();
+  }
+
+  std::size_t decide(std::size_t options) {
+    if (position_ == path_.size()) path_.push_back(Decision{0, options});
+    return path_[position_++].taken;
+  }
+  static bool advance(std::vector<Decision>& path) {
+    while (!path.empty() && path.back().taken + 1 == path.back().options) path.pop_back();
+    if (path.empty()) return false;
+    ++path.back().taken;
+    return true;
+  }
+
+  static inline thread_local Self actor{};
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<Seat> seats_;
+  std::vector<Decision> path_;
+  std::size_t position_ = 0;
+  std::size_t turn_ = nobody;
+  bool given_up_ = false;
+};
+
+/// As std::atomic, sequentially consistent, with a step before each access; a weak exchange may fail for no reason, once a run.
+template <class T>
+class SteppedAtomic {
+ public:
+  explicit constexpr SteppedAtomic(T value) noexcept : value_{value} {}
+  T load(std::memory_order) const {
+    Interleavings::step();
+    return value_;
+  }
+  T exchange(T desired, std::memory_order) {
+    Interleavings::step();
+    return std::exchange(value_, desired);
+  }
+  bool compare_exchange_strong(T& expected, T desired, std::memory_order, std::memory_order) {
+    Interleavings::step();
+    return compare_exchange(expected, desired);
+  }
+  bool compare_exchange_weak(T& expected, T desired, std::memory_order, std::memory_order) {
+    Interleavings::step();
+    if (!failed_for_no_reason_ && value_ == expected && Interleavings::choose(2) == 1) {
+      failed_for_no_reason_ = true;
+      return false;
+    }
+    return compare_exchange(expected, desired);
+  }
+
+ private:
+  bool compare_exchange(T& expected, T desired) {
+    if (value_ != expected) {
+      expected = value_;
+      return false;
+    }
+    value_ = desired;
+    return true;
+  }
+  T value_;
+  bool failed_for_no_reason_ = false;
+};
+
+/// One run's world: what was posted, what came back, and the bell.
+struct World {
+  BasicInbox<SteppedAtomic> inbox;
+  std::vector<Numbered> nodes;
+  std::vector<InboxNode*> received;
+  std::vector<InboxNode*> refused;
+  std::size_t parks = 0;
+  std::size_t bells = 0;       // rung and not yet heard
+  std::size_t rings = 0;       // rung in all
+  bool bell_without_park = false;
+
+  void post(Numbered& node) {
+    switch (inbox.push(node)) {
+      case Posted::queued: break;
+      case Posted::owner_slept:
+        ++rings;
+        if (++bells > 1 || rings > parks) bell_without_park = true;
+        break;
+      case Posted::refused: refused.push_back(&node); break;
+    }
+  }
+  void receive(InboxNode* list) {
+    for (InboxNode* node : listed(list)) received.push_back(node);
+  }
+  /// Every node has come back once, and those of a poster in the order of their posting.
+  [[nodiscard]] bool in_order() const {
+    std::vector<std::size_t> next(8, 0);
+    for (InboxNode* node : received) {
+      const auto& numbered = static_cast<const Numbered&>(*node);
+      if (next.at(numbered.poster)++ != numbered.number) return false;
+    }
+    return true;
+  }
+};
+
+World* world = nullptr;
+
+/// `posts[i]` nodes from poster i; `owner` is the last actor.
+template <class Owner, class End>
+std::size_t explore(std::vector<std::size_t> posts, Owner owner, End end) {
+  Interleavings all;
+  World now;
+  std::vector<Interleavings::Actor> actors;
+  std::size_t first = 0;
+  for (std::size_t count : posts) {
+    actors.push_back([first, count] {
+      for (std::size_t i = 0; i < count; ++i) world->post(world->nodes[first + i]);
+    });
+    first += count;
+  }
+  actors.push_back(owner);
+  auto begin = [&] {
+    now = World{};
+    world = &now;
+    for (std::size_t poster = 0; poster < posts.size(); ++poster) {
+      for (std::size_t i = 0; i < posts[poster]; ++i) {
+        Numbered node;
+        node.poster = poster;
+        node.number = i;
+        now.nodes.push_back(node);
+      }
+    }
+  };
+  return all.explore(actors, begin, [&](bool hung) { end(now, hung); });
+}
+
+std::vector<std::vector<std::size_t>> posters() { return {{1}, {2}, {3}, {1, 1}}; }
+
+TEST_CASE("Inbox: in every interleaving an owner that sleeps when it may is rung, once, for all that is posted", "[inbox]") {
+  std::size_t hung = 0, wrong_rings = 0, out_of_order = 0, runs = 0;
+  for (const auto& posts : posters()) {
+    std::size_t expected = 0;
+    for (std::size_t count : posts) expected += count;
+    auto owner = [expected] {
+      for (;;) {
+        world->receive(world->inbox.drain());
+        if (world->received.size() == expected) return;
+        if (!world->inbox.try_park()) continue;
+        ++world->parks;
+        Interleavings::wait_until([] { return world->bells != 0; });
+        --world->bells;
+      }
+    };
+    // A loop of drain and try_park ends: each goes round only if something has been posted in between.
+    runs += explore(posts, owner, [&](World& after, bool stuck) {
+      hung += stuck;
+      wrong_rings += after.bell_without_park || after.rings != after.parks;
+      out_of_order += after.received.size() != after.nodes.size() || !after.in_order();
+    });
+  }
+  CHECK(runs > 500);
+  CHECK(hung == 0);
+  CHECK(wrong_rings == 0);
+  CHECK(out_of_order == 0);
+}
+
+TEST_CASE("Inbox: in every interleaving a mark is taken away by one: its ringer or its owner", "[inbox]") {
+  std::size_t wrong = 0, out_of_order = 0, runs = 0;
+  for (const auto& posts : posters()) {
+    auto owner = [] {
+      std::size_t mine = 0;
+      for (int round = 0; round < 2; ++round) {  // its sleep is over at once, as with a timer
+        if (world->inbox.try_park()) {
+          ++world->parks;
+          mine += world->inbox.unpark();
+          world->bells = 0;
+        }
+        world->receive(world->inbox.drain());
+      }
+      Interleavings::wait_until([] { return true; });
+      world->parks -= mine;
+      world->receive(world->inbox.close());
+    };
+    runs += explore(posts, owner, [&](World& after, bool) {
+      wrong += after.parks != after.rings;
+      out_of_order += after.received.size() + after.refused.size() != after.nodes.size() || !after.in_order();
+    });
+  }
+  CHECK(runs > 500);
+  CHECK(wrong == 0);
+  CHECK(out_of_order == 0);
+}
+
+TEST_CASE("Inbox: in every interleaving with a close each node is either handed over or refused", "[inbox]") {
+  std::size_t lost = 0, out_of_order = 0, all_refused = 0, none_refused = 0;
+  for (const auto& posts : posters()) {
+    auto owner = [] {
+      if (world->inbox.try_park()) ++world->parks;
+      world->receive(world->inbox.close());
+      world->receive(world->inbox.drain());
+    };
+    explore(posts, owner, [&](World& after, bool) {
+      lost += after.received.size() + after.refused.size() != after.nodes.size();
+      out_of_order += !after.in_order();
+      all_refused += after.received.empty();
+      none_refused += after.refused.empty();
+    });
+  }
+  CHECK(lost == 0);
+  CHECK(out_of_order == 0);
+  CHECK(all_refused > 0);
+  CHECK(none_refused > 0);
+}
+
+}  // namespace
