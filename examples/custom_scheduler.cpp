@@ -1,6 +1,6 @@
-// A scheduler of one's own: earliest deadline first. Each kind of task, told by its name, has a patience and a budget:
-// a task's deadline is its arrival plus its patience, and whenever it has used more than its budget, the deadline moves on
-// by as much again. So a task that runs longer than was said delays itself, and not those that were promised something.
+// A scheduler of one's own: earliest deadline first. Each kind of task, told by its name, has a patience and
+// a budget. A task's deadline is its arrival plus its patience, and each time it has used more than its
+// budget, it moves on by as much again: a task that runs longer than was said is late itself, before others.
 #include <clockworker/clockworker.hpp>
 
 #include <algorithm>
@@ -23,15 +23,9 @@ class EarliestDeadlineFirst {
  public:
   explicit EarliestDeadlineFirst(std::map<std::string, Kind, std::less<>> kinds) : kinds_{std::move(kinds)} {}
 
-  // These three make a TaskScheduler: a task has become runnable; which one is next; is there one?
+  // These three make a TaskScheduler: this task has become runnable; which one is next? Is there one?
   void push(cw::TaskRef task) {
-    Data& data = task.state<Data>();
-    if (data.kind == nullptr) {
-      const auto found = kinds_.find(task.name());
-      data.kind = found == kinds_.end() ? &others : &found->second;
-      data.deadline = task.arrived_at() + data.kind->patience;
-      data.budget_left = data.kind->budget;
-    }
+    if (task.state<Data>().kind == nullptr) start(task);
     heap_.push_back(task);
     std::push_heap(heap_.begin(), heap_.end(), later);
   }
@@ -51,7 +45,9 @@ class EarliestDeadlineFirst {
   void observe(cw::TaskRef task, std::chrono::nanoseconds ran, bool /*finished*/) {
     Data& data = task.state<Data>();
     data.budget_left -= ran;
-    for (; data.budget_left < 0ns; data.budget_left += data.kind->budget) data.deadline += data.kind->patience;
+    for (; data.budget_left < 0ns; data.budget_left += data.kind->budget) {
+      data.deadline += data.kind->patience;
+    }
   }
 
  private:
@@ -60,6 +56,11 @@ class EarliestDeadlineFirst {
     cw::TimePoint deadline;
     std::chrono::nanoseconds budget_left;
   };
+  void start(cw::TaskRef task) const {
+    const auto found = kinds_.find(task.name());
+    const Kind& kind = found == kinds_.end() ? others : found->second;
+    task.state<Data>() = {&kind, task.arrived_at() + kind.patience, kind.budget};
+  }
   static bool later(cw::TaskRef a, cw::TaskRef b) {
     return std::pair{a.state<Data>().deadline, a.id()} > std::pair{b.state<Data>().deadline, b.id()};
   }
@@ -79,9 +80,8 @@ cw::Task<> work(const char* what, int milliseconds) {
 }
 
 int main() {
-  auto executor = cw::ExecutorBuilder<int, cw::ManualClock>{}
-                      .with_queue(0, 1, EarliestDeadlineFirst{{{"alarm", {10ms, 2ms}}, {"frame", {16ms, 8ms}}}})
-                      .build();
+  EarliestDeadlineFirst scheduler{{{"alarm", {10ms, 2ms}}, {"frame", {16ms, 8ms}}}};
+  auto executor = cw::ExecutorBuilder<int, cw::ManualClock>{}.with_queue(0, 1, std::move(scheduler)).build();
   auto queue = executor.queue(0);
   queue.spawn(work, "report", 12);
   queue.named("alarm").spawn(work, "alarm that takes ten times its budget", 20);

@@ -1,5 +1,5 @@
-// The executor drives an event loop: here one over POSIX poll(). One task reads from a pipe, beside another that computes.
-// Any type with the members poll(timeout) and wake() will do; the concept PollHook says what is asked of them.
+// The executor drives an event loop: here one over POSIX poll(). One task reads a pipe, another computes.
+// Any type with the members poll(timeout) and wake() will do; the concept PollHook says what they must do.
 #include <clockworker/clockworker.hpp>
 
 #include <algorithm>
@@ -18,22 +18,25 @@
 namespace cw = clockworker;
 using namespace std::chrono_literals;
 
-void make_pipe(int (&ends)[2]) {
-  if (::pipe(ends) != 0) throw std::system_error{errno, std::generic_category(), "pipe"};
+void check(int result, const char* call) {
+  if (result < 0 && errno != EINTR) throw std::system_error{errno, std::generic_category(), call};
 }
 
 class PollLoop {
  public:
-  PollLoop() { make_pipe(wake_); }
+  PollLoop() { check(::pipe(wake_), "pipe"); }
   PollLoop(const PollLoop&) = delete;
   ~PollLoop() { ::close(wake_[0]), ::close(wake_[1]); }
 
   // The executor's thread: now and then between tasks, with 0, and to sleep while none can run.
   void poll(cw::PollTimeout timeout) {
-    const auto ms = std::chrono::ceil<std::chrono::milliseconds>(timeout.value_or(0ns));  // rounded down it would spin
+    using ms = std::chrono::milliseconds;  // rounded up: to return too early over and over would be to spin
+    const ms longest = std::min(std::chrono::ceil<ms>(timeout.value_or(0ns)), ms{60'000});
     std::vector<pollfd> fds{{wake_[0], POLLIN, 0}};
     for (const auto& [fd, waker] : watches_) fds.push_back({fd, POLLIN, 0});
-    if (::poll(fds.data(), fds.size(), timeout ? static_cast<int>(std::min(ms, 60'000ms).count()) : -1) < 0) return;
+    const int ready = ::poll(fds.data(), fds.size(), timeout ? static_cast<int>(longest.count()) : -1);
+    check(ready, "poll");
+    if (ready <= 0) return;
     char byte;
     if (fds[0].revents != 0) (void)!::read(wake_[0], &byte, 1);
     for (std::size_t i = watches_.size(); i > 0; --i) {
@@ -69,7 +72,7 @@ int main() {
   PollLoop loop;
   auto executor = cw::ExecutorBuilder<>{}.with_queue(0, 1).build();
   int words[2];
-  make_pipe(words);
+  check(::pipe(words), "pipe");
   std::thread writer{[fd = words[1]] {
     for (const char* word : {"one\n", "two\n"}) {
       std::this_thread::sleep_for(20ms);

@@ -1,4 +1,4 @@
-// The executor as a guest in an event loop that is there already: its turns are events among the others, each bounded.
+// The executor as a guest in an event loop that is there already: its turns are short events among others.
 #include <clockworker/clockworker.hpp>
 
 #include <chrono>
@@ -26,8 +26,11 @@ class EventQueue {
   Event wait(std::optional<Clock::time_point> alarm) {  // when the alarm goes off first: tasks_due
     std::unique_lock lock{mutex_};
     const auto any = [this] { return !events_.empty(); };
-    if (!alarm) changed_.wait(lock, any);
-    else if (!changed_.wait_until(lock, *alarm, any)) return Event::tasks_due;
+    if (!alarm) {
+      changed_.wait(lock, any);
+    } else if (!changed_.wait_until(lock, *alarm, any)) {
+      return Event::tasks_due;
+    }
     const Event event = events_.front();
     events_.pop_front();
     return event;
@@ -42,7 +45,7 @@ class EventQueue {
 int main() {
   EventQueue events;
   auto executor = cw::ExecutorBuilder<>{}.with_queue(0, 1).build();
-  // Called each time that the executor turns from idle to runnable, on the thread that caused it: it asks for a turn.
+  // Called when the executor turns from idle to runnable, on the thread that causes it: asks for a turn.
   executor.on_runnable([&] { events.post(Event::tasks_due); });
 
   int answered = 0;
@@ -51,8 +54,8 @@ int main() {
     ++answered;
   };
   long steps = 0;
-  executor.queue(0).spawn([&]() -> cw::Task<> {  // never done; only the budget brings the loop its other events
-    for (;; ++steps) co_await cw::yield_maybe();
+  executor.queue(0).spawn([&]() -> cw::Task<> {
+    for (;; ++steps) co_await cw::yield_maybe();  // never done: the budget lets other events in
   });
 
   std::thread keyboard{[&] {

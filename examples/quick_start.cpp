@@ -1,4 +1,4 @@
-// One thread, two queues: a batch job that computes all the time, and a ticker that is to stay punctual beside it.
+// One thread, two queues: a batch job that computes all the time, and a ticker that stays punctual beside it.
 #include <clockworker/clockworker.hpp>
 
 #include <chrono>
@@ -35,15 +35,15 @@ cw::Task<> tick() {
 
 int main() {
   auto executor = cw::ExecutorBuilder<Lane>{}
-                      .with_queue(Lane::interactive, 9)        // nine tenths of the time when both want it
-                      .with_queue(Lane::batch, 1, cw::LAS{})   // inside: who has run least goes first
+                      .with_queue(Lane::interactive, 9)       // nine tenths of the time when both want it
+                      .with_queue(Lane::batch, 1, cw::LAS{})  // inside: who has run least goes first
                       .build();
 
   const int primes = executor.run_until([&]() -> cw::Task<int> {
     auto ticking = executor.queue(Lane::interactive).spawn(tick);
     auto counting = executor.queue(Lane::batch).spawn(count_primes, 1'000'000);
     cw::JoinResult<int> counted = co_await counting;  // its value, or why there is none
-    ticking.abort();                                  // destroys its frame; nothing leaks
+    ticking.abort();                                  // its frame is destroyed when its turn comes
     co_return counted.value();
   });
   std::printf("%d primes below 1,000,000\n", primes);

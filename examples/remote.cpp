@@ -10,7 +10,7 @@
 
 namespace cw = clockworker;
 
-// Not thread-safe, and need not be: only tasks of one executor touch it, and they give way only where they say co_await.
+// Not thread-safe, and need not be: only tasks of one executor touch it; they give way only at a co_await.
 class Stock {
  public:
   void deliver(const std::string& item, int count) { items_[item] += count; }
@@ -35,10 +35,10 @@ int main() {
                       // What a task throws goes to its handle alone. By default run() would throw it, too.
                       .with_exception_policy(cw::ExceptionPolicy::capture)
                       .build();
-  const cw::Remote remote = executor.remote();  // copyable, for any thread, and harmless once the executor is gone
+  const cw::Remote remote = executor.remote();  // for any thread; harmless when the executor is gone
 
-  // The arguments are copied to the executor's thread and live as long as the task.
-  const auto order = [&stock](const std::string& item, int count) -> cw::Task<int> { co_return stock.take(item, count); };
+  // Runs on the executor's thread; it and its arguments are copied there and live as long as the task.
+  const auto order = [&](std::string item, int count) -> cw::Task<int> { co_return stock.take(item, count); };
 
   std::thread executor_thread{[&] { executor.run(); }};  // until stop()
 
@@ -46,13 +46,16 @@ int main() {
   std::vector<std::thread> clerks;
   for (int& mine : sold) {
     clerks.emplace_back([&mine, &order, remote] {
-      for (int i = 0; i < 100; ++i) mine += remote.spawn("orders", order, std::string{"apple"}, 3).get().value();
+      for (int i = 0; i < 100; ++i) {
+        cw::RemoteHandle<int> handle = remote.spawn("orders", order, "apple", 3);
+        mine += handle.get().value();  // blocks this thread until the task has ended
+      }
     });
   }
   for (std::thread& clerk : clerks) clerk.join();
   std::printf("sold %d apples\n", sold[0] + sold[1] + sold[2] + sold[3]);
 
-  cw::RemoteHandle<int> wrong = remote.spawn("orders", order, std::string{"unicorn"}, 1);
+  cw::RemoteHandle<int> wrong = remote.spawn("orders", order, "unicorn", 1);
   try {
     std::printf("%d\n", wrong.get().value());
   } catch (const std::out_of_range& error) {

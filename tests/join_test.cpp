@@ -223,7 +223,7 @@ TEST_CASE("JoinHandle: a second awaiter at once is refused, and the first is ser
   run_all(executor);
   CHECK(second.done());
   CHECK_FALSE(first.done());
-  advance(executor, 1h);
+  pass_time(executor, 1h);
   CHECK(first.try_take()->value());
 }
 
@@ -257,7 +257,7 @@ TEST_CASE("JoinHandle: if the task that awaits it is aborted, another may await 
   CHECK_FALSE(joined.done());
   cw::JoinHandle<bool> second = queue.spawn(wait);
   run_all(executor);
-  advance(executor, 1h);
+  pass_time(executor, 1h);
   CHECK(second.try_take()->value());
 }
 

@@ -36,7 +36,7 @@ void run_all(Executor& executor) {
 }
 
 template <class Executor>
-void advance(Executor& executor, std::chrono::nanoseconds by) {
+void pass_time(Executor& executor, std::chrono::nanoseconds by) {
   cw::ManualClock::advance(by);
   run_all(executor);
 }

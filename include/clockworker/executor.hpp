@@ -99,13 +99,18 @@ class Executor {
   }
 
   /// Removes a queue on which no task lives. Its handles refuse to spawn from now on. Throws
-  /// std::out_of_range if there is none, std::logic_error if tasks live on it, or if it is the last.
+  /// std::out_of_range if there is none, std::logic_error if tasks live on it, if it is in its slice, or if it is
+  /// the last.
   void remove_queue(const Key& key) {
     detail::WorkQueueBase& queue = find(key, "remove_queue()");
     if (queue.live_tasks != 0) {
       throw std::logic_error("clockworker: remove_queue(): " + std::to_string(queue.live_tasks) +
                              " task(s) live on queue '" + queue.name +
                              "'; abort them and let them end first");
+    }
+    if (&queue == ring_.current) {  // code that runs as its last task goes: a result's destructor, the scheduler
+      throw std::logic_error("clockworker: remove_queue(): queue '" + queue.name +
+                             "' is in its slice; remove it from another queue's task, or between two runs");
     }
     if (lanes_.size() == 1) {
       throw std::logic_error("clockworker: remove_queue(): '" + queue.name +

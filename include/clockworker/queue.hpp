@@ -17,6 +17,22 @@
 
 namespace clockworker {
 
+namespace detail {
+
+/// Text of any type is hashed as text: a literal has no hash of its own, and a `const char*` that of its address.
+template <class Id>
+[[nodiscard]] std::uint64_t group_number(const Id& id) {
+  if constexpr (std::is_convertible_v<const Id&, std::string_view>) {
+    return static_cast<std::uint64_t>(std::hash<std::string_view>{}(id));
+  } else {
+    static_assert(requires { std::hash<Id>{}(id); },
+                  "clockworker: group(id) needs an id that std::hash can hash, or a text");
+    return static_cast<std::uint64_t>(std::hash<Id>{}(id));
+  }
+}
+
+}  // namespace detail
+
 /// A queue of an executor, and how tasks spawned through this handle are grouped and named. Cheap to copy.
 /// Executor's thread only. May outlive the queue and the executor: spawning is then refused.
 class QueueHandle {
@@ -65,14 +81,14 @@ class QueueHandle {
     return detail_join_access::make<T>(detail::spawn_task<T>(*queue_, group_, name_, 0, task));
   }
 
-  /// The same queue; tasks spawned through the result share the group of that id, known by its hash. The
+  /// The same queue; tasks spawned through the result share the group of that id, known by its `std::hash` (of a text's characters, whatever its type). The
   /// group is forgotten with its last task and handle. Throws std::bad_alloc, and std::logic_error if the
   /// queue is gone. O(1).
   template <class Id>
   [[nodiscard]] QueueHandle group(const Id& id) const {
     if (queue_->ring == nullptr) throw std::logic_error(gone("group()"));
     QueueHandle with = ungrouped();
-    with.group_ = &queue_->group(static_cast<std::uint64_t>(std::hash<Id>{}(id)));
+    with.group_ = &queue_->group(detail::group_number(id));
     ++with.group_->handles;
     return with;
   }

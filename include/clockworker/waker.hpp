@@ -36,8 +36,14 @@ class Waker {
     detail::WakeGate& gate = *gate_;
     detail::Ring* ring = detail::thread_state.ring;
     if (ring != nullptr && &ring->mailbox() == &gate.mailbox) {
-      // On the executor's thread: nobody else may touch the cell, so it is pushed at once.
-      if (gate.claim(number_, detail::WakeGate::fired)) ring->wake(*gate.cell);
+      // On the executor's thread: nobody else may touch the cell, so it is pushed at once. While the
+      // executor is being destroyed there may be no cell left, but frames of a stranger (see foreign.hpp).
+      if (!gate.claim(number_, detail::WakeGate::fired)) return;
+      if (gate.cell != nullptr) {
+        ring->wake(*gate.cell);
+      } else {
+        gate.refused();
+      }
     } else if (gate.claim(number_, detail::WakeGate::posted)) {
       // The claim makes this thread the only one to post the gate; `gate_` keeps it alive until then, the
       // task after. If the executor is closed there is nobody to wake; but a stranger's frames may wait for

@@ -108,48 +108,47 @@ class Interleavings {
  public:
   using Actor = std::function<void()>;
 
+  explicit Interleavings(std::vector<Actor> actors) : actors_{std::move(actors)}, seats_(actors_.size()) {
+    for (std::size_t i = 0; i < actors_.size(); ++i) threads_.emplace_back([this, i] { act(i); });
+  }
+  ~Interleavings() {
+    {
+      std::lock_guard lock{mutex_};
+      over_ = true;
+      for (Seat& seat : seats_) seat.changed.notify_one();
+    }
+    for (std::thread& thread : threads_) thread.join();
+  }
+
   /// The number of runs. `begin` resets the world, `end` looks at it; it is told whether the actors hung.
   template <class Begin, class End>
-  std::size_t explore(const std::vector<Actor>& actors, Begin begin, End end) {
+  std::size_t explore(Begin begin, End end) {
     std::size_t runs = 0;
-    std::vector<Decision> path;
     do {
       begin();
-      path_ = std::move(path);
-      position_ = 0;
-      bool hung = run(actors);
-      path = std::move(path_);
+      end(run());
       ++runs;
-      end(hung);
-    } while (advance(path));
+    } while (advance());
     return runs;
   }
 
-  /// For actors: gives way until the next turn.
+  /// For actors: gives way until the next turn; one that waits for a condition leaves by an exception when all hang.
   static void step() { wait_until(nullptr); }
-  static void wait_until(const std::function<bool()>& condition) {
-    Interleavings& all = *actor.of;
-    std::unique_lock lock{all.mutex_};
-    Seat& seat = all.seats_[actor.index];
-    seat.condition = condition;
-    all.turn_ = nobody;
-    all.changed_.notify_all();
-    all.changed_.wait(lock, [&] { return all.turn_ == actor.index || all.given_up_; });
-    if (all.given_up_ && condition) throw Hung{};
-  }
+  static void wait_until(std::function<bool()> condition) { self.of->give_way(self.index, std::move(condition)); }
   /// For actors, in their turn: one of `options` branches, all of which are gone through.
-  static std::size_t choose(std::size_t options) { return actor.of->decide(options); }
-
-  struct Hung {};
+  static std::size_t choose(std::size_t options) { return self.of->decide(options); }
 
  private:
+  struct Hung {};
   struct Decision {
     std::size_t taken;
     std::size_t options;
   };
   struct Seat {
+    std::condition_variable changed;
     std::function<bool()> condition;
-    bool finished = false;
+    bool finished = true;
+    bool started = false;  // a first turn is granted up to the second access
   };
   struct Self {
     Interleavings* of;
@@ -157,75 +156,94 @@ class Interleavings {
   };
   static constexpr std::size_t nobody = ~std::size_t{0};
 
-  bool run(const std::vector<Actor>& actors) {
-    seats_.assign(actors.size(), Seat{});
-    given_up_ = false;
-    turn_ = nobody;
-    std::vector<std::thread> threads;
+  bool run() {
     std::unique_lock lock{mutex_};
-    for (std::size_t i = 0; i < actors.size(); ++i) {
-      turn_ = i;  // up to its first access
-      threads.emplace_back([this, i, &actors] { act(i, actors[i]); });
-      changed_.wait(lock, [&] { return turn_ == nobody; });
+    position_ = 0;
+    hung_ = false;
+    for (Seat& seat : seats_) {
+      seat.finished = seat.started = false;
+      seat.condition = nullptr;
     }
-    for (;;) {
-      std::vector<std::size_t> ready;
-      bool all_finished = true;
-      for (std::size_t i = 0; i < seats_.size(); ++i) {
-        if (seats_[i].finished) continue;
-        all_finished = false;
-        if (!seats_[i].condition || seats_[i].condition()) ready.push_back(i);
-      }
-      if (all_finished) break;
-      if (ready.empty()) {
-        given_up_ = true;
-        changed_.notify_all();
-        break;
-      }
-      turn_ = ready[decide(ready.size())];
-      changed_.notify_all();
-      changed_.wait(lock, [&] { return turn_ == nobody; });
-    }
-    lock.unlock();
-    for (std::thread& thread : threads) thread.join();
-    return given_up_;
+    pass_on();
+    all_finished_.wait(lock, [&] { return turn_ == nobody; });
+    return hung_;
   }
 
-  void act(std::size_t index, const Actor& body) {
-    actor = Self{this, index};
-    try {
-      body();
-    } catch (const Hung&) {
+  void act(std::size_t index) {
+    self = Self{this, index};
+    std::unique_lock lock{mutex_};
+    for (;;) {
+      seats_[index].changed.wait(lock, [&] { return over_ || turn_ == index; });
+      if (over_) return;
+      lock.unlock();
+      try {
+        actors_[index]();
+      } catch (const Hung&) {
+      }
+      lock.lock();
+      seats_[index].finished = true;
+      pass_on();
     }
-    std::lock_guard lock{mutex_};
-    seats_[index].finished = true;
+  }
+
+  void give_way(std::size_t index, std::function<bool()> condition) {
+    std::unique_lock lock{mutex_};
+    Seat& seat = seats_[index];
+    if (!std::exchange(seat.started, true)) return;
+    seat.condition = std::move(condition);
+    pass_on();
+    seat.changed.wait(lock, [&] { return turn_ == index; });
+    if (hung_) throw Hung{};
+  }
+
+  /// Chooses who goes on. If all wait for what never comes, they end one after the other.
+  void pass_on() {
+    std::vector<std::size_t> ready;
     turn_ = nobody;
-    changed_.notify_all();
+    for (std::size_t i = 0; i < seats_.size(); ++i) {
+      if (seats_[i].finished) continue;
+      turn_ = i;
+      if (!seats_[i].condition || seats_[i].condition()) ready.push_back(i);
+    }
+    if (turn_ == nobody) {
+      all_finished_.notify_one();
+      return;
+    }
+    hung_ = hung_ || ready.empty();
+    if (!hung_) turn_ = ready[decide(ready.size())];
+    seats_[turn_].changed.notify_one();
   }
 
   std::size_t decide(std::size_t options) {
+    if (options == 1) return 0;
     if (position_ == path_.size()) path_.push_back(Decision{0, options});
     return path_[position_++].taken;
   }
-  static bool advance(std::vector<Decision>& path) {
-    while (!path.empty() && path.back().taken + 1 == path.back().options) path.pop_back();
-    if (path.empty()) return false;
-    ++path.back().taken;
+  bool advance() {
+    while (!path_.empty() && path_.back().taken + 1 == path_.back().options) path_.pop_back();
+    if (path_.empty()) return false;
+    ++path_.back().taken;
     return true;
   }
 
-  static inline thread_local Self actor{};
+  static inline thread_local Self self{};
 
+  std::vector<Actor> actors_;
   std::mutex mutex_;
-  std::condition_variable changed_;
+  std::condition_variable all_finished_;
   std::vector<Seat> seats_;
   std::vector<Decision> path_;
   std::size_t position_ = 0;
   std::size_t turn_ = nobody;
-  bool given_up_ = false;
+  bool hung_ = false;
+  bool over_ = false;
+  std::vector<std::thread> threads_;
 };
 
-/// As std::atomic, sequentially consistent, with a step before each access; a weak exchange may fail for no reason, once a run.
+bool weak_may_fail = false;
+
+/// As std::atomic, sequentially consistent, with a step before each access; a weak exchange may fail for no reason, once
+/// a run, if `weak_may_fail`.
 template <class T>
 class SteppedAtomic {
  public:
@@ -244,7 +262,7 @@ class SteppedAtomic {
   }
   bool compare_exchange_weak(T& expected, T desired, std::memory_order, std::memory_order) {
     Interleavings::step();
-    if (!failed_for_no_reason_ && value_ == expected && Interleavings::choose(2) == 1) {
+    if (weak_may_fail && !failed_for_no_reason_ && value_ == expected && Interleavings::choose(2) == 1) {
       failed_for_no_reason_ = true;
       return false;
     }
@@ -304,8 +322,8 @@ World* world = nullptr;
 /// `posts[i]` nodes from poster i; `owner` is the last actor.
 template <class Owner, class End>
 std::size_t explore(std::vector<std::size_t> posts, Owner owner, End end) {
-  Interleavings all;
   World now;
+  weak_may_fail = posts.size() == 1;  // with two posters the other one is reason enough
   std::vector<Interleavings::Actor> actors;
   std::size_t first = 0;
   for (std::size_t count : posts) {
@@ -327,10 +345,11 @@ std::size_t explore(std::vector<std::size_t> posts, Owner owner, End end) {
       }
     }
   };
-  return all.explore(actors, begin, [&](bool hung) { end(now, hung); });
+  Interleavings all{std::move(actors)};
+  return all.explore(begin, [&](bool hung) { end(now, hung); });
 }
 
-std::vector<std::vector<std::size_t>> posters() { return {{1}, {2}, {3}, {1, 1}}; }
+std::vector<std::vector<std::size_t>> posters() { return {{1}, {2}, {1, 1}}; }
 
 TEST_CASE("Inbox: in every interleaving an owner that sleeps when it may is rung, once, for all that is posted", "[inbox]") {
   std::size_t hung = 0, wrong_rings = 0, out_of_order = 0, runs = 0;
@@ -363,9 +382,10 @@ TEST_CASE("Inbox: in every interleaving an owner that sleeps when it may is rung
 TEST_CASE("Inbox: in every interleaving a mark is taken away by one: its ringer or its owner", "[inbox]") {
   std::size_t wrong = 0, out_of_order = 0, runs = 0;
   for (const auto& posts : posters()) {
-    auto owner = [] {
+    int rounds = posts.size() == 1 ? 2 : 1;
+    auto owner = [rounds] {
       std::size_t mine = 0;
-      for (int round = 0; round < 2; ++round) {  // its sleep is over at once, as with a timer
+      for (int round = 0; round < rounds; ++round) {  // its sleep is over at once, as with a timer
         if (world->inbox.try_park()) {
           ++world->parks;
           mine += world->inbox.unpark();

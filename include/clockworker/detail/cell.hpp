@@ -173,7 +173,10 @@ struct SpawnAttempt {
 inline void start_task(TaskCell& cell, GroupBlock* group, SharedName* name) {
   WorkQueueBase& queue = *cell.queue;
   Ring& ring = *queue.ring;
-  if (name != nullptr) cell.need_extras().name = SharedName::share(name);
+  if (name != nullptr) {
+    TaskExtras& extras = cell.need_extras();  // may throw, so before the count goes up
+    extras.name = SharedName::share(name);
+  }
   queue.reserve(queue.live_tasks + 1);
   cell.id = ring.last_id + 1;  // the scheduler may ask at the push
   ring.refresh_time();

@@ -80,15 +80,16 @@ inline void deliver_wakes(Ring& ring) noexcept {
 }
 
 /// Where a slice of `queue` may go until; its readings go to `record`.
-inline void open_slice(Ring& ring, QueueRecord& record, std::int64_t slice_end,
+inline void open_slice(Ring& ring, WorkQueueBase& queue, std::int64_t slice_end,
                        std::uint32_t attention) noexcept {
   SliceControl& control = ring.control;
+  control.take_strides(queue.strides);
   control.attention = (control.attention & (stop_asked | exception_kept)) | attention;
   control.slice_end = slice_end;
   control.horizon = std::min({slice_end, control.host_due_at, ring.timers.next_deadline()});
   control.charged_until = control.now;
   control.begin_stride();
-  ring.slice_record = &record;
+  ring.slice_record = &queue.record;
 }
 
 /// Runs the loop of one slice. Afterwards the time is known: it is read but where the loop has just done so.
@@ -102,13 +103,25 @@ inline void run_slice_of(Ring& ring, WorkQueueBase& queue) noexcept {
   thread_state.task = nullptr;
   thread_state.depth = 0;
   if (control.until_reading != control.stride_begun) ring.end_stride(ring.now());
+  queue.strides = Strides{control.stride, control.check_stride};
+}
+
+/// Ends the slice of the running queue, which has more to run and waits from now on.
+inline void give_up_slice(Ring& ring, bool preempted) noexcept {
+  QueueRecord& record = ring.current->record;
+  if (preempted) {
+    ++record.preemptions;
+    ++ring.preemptions;
+  }
+  record.runnable_since = ring.control.now;
+  ring.current = nullptr;
 }
 
 /// One resume of the main of run_until(). Ahead of every queue, and charged to none.
 inline void run_main(Ring& ring) noexcept {
   WorkQueueBase& lane = *ring.main_lane;
-  ring.current = nullptr;
-  open_slice(ring, lane.record, never, slice_over);  // already over: one resume
+  if (ring.current != nullptr) give_up_slice(ring, false);
+  open_slice(ring, lane, never, slice_over);  // already over: one resume
   std::int64_t began_at = ring.control.now;
   run_slice_of(ring, lane);
   if (ring.control.now == began_at) ring.set_time(ring.now());
@@ -120,6 +133,8 @@ inline void run_main(Ring& ring) noexcept {
 /// The picker's choice runs one slice, or goes on with the slice that the host's poll interrupted.
 inline void run_queue(Ring& ring) noexcept {
   SliceControl& control = ring.control;
+  // A better queue may also have become runnable in the host's poll, or between two calls of a guest.
+  if (ring.current != nullptr && (control.attention & better_queue) != 0) give_up_slice(ring, true);
   if (ring.current == nullptr) {
     ring.current = static_cast<WorkQueueBase*>(ring.picker.pick());
     QueueRecord& record = ring.current->record;
@@ -129,7 +144,7 @@ inline void run_queue(Ring& ring) noexcept {
     record.saw_lag(ring.picker.lag(*ring.current).count());
   }
   WorkQueueBase& queue = *ring.current;
-  open_slice(ring, queue.record, saturated_end(control.now, ring.picker.remaining(queue).count()), 0);
+  open_slice(ring, queue, saturated_end(control.now, ring.picker.remaining(queue).count()), 0);
   run_slice_of(ring, queue);
   ring.charge_current(control.now);
   queue.record.saw_lag(ring.picker.lag(queue).count());
@@ -137,12 +152,7 @@ inline void run_queue(Ring& ring) noexcept {
     ring.current = nullptr;
     ring.deactivate(queue);
   } else if ((control.attention & ~host_due) != 0) {
-    if ((control.attention & (better_queue | slice_over)) == better_queue) {
-      ++queue.record.preemptions;
-      ++ring.preemptions;
-    }
-    ring.current = nullptr;
-    queue.record.runnable_since = control.now;
+    give_up_slice(ring, (control.attention & (better_queue | slice_over)) == better_queue);
   }
 }
 
@@ -167,7 +177,7 @@ inline void poll_host(Ring& ring, HostRef host, PollTimeout timeout) {
 /// host.
 inline void sleep_in_host(Ring& ring, HostRef host) {
   PollTimeout timeout;
-  if (!ring.timers.empty()) {
+  if (ring.timers.next_deadline() != never) {
     std::int64_t left = ring.timers.next_deadline() - ring.control.now;
     if (left <= 0) return;
     timeout = std::chrono::nanoseconds{left};
@@ -275,7 +285,8 @@ inline Progress run_ready(Ring& ring, Budget budget) {
   }
   progress.runnable = has_runnable(ring) || ring.mailbox().inbox.has_mail();
   if (!progress.runnable && ring.mailbox().has_notify()) progress.runnable = !ring.mailbox().inbox.try_park();
-  if (!ring.timers.empty()) {
+  // Of a sleep for ever the guest hears nothing: the sum of now and so long a time would overflow.
+  if (ring.timers.next_deadline() != never) {
     progress.next_timer =
         std::chrono::nanoseconds{std::max<std::int64_t>(0, ring.timers.next_deadline() - ring.now())};
   }

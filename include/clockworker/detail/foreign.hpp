@@ -182,7 +182,8 @@ inline void bury(TaskCell& cell) noexcept {
 inline bool leave_to_stranger(Ring& ring, TaskCell& cell) noexcept {
   if (!cell.has(stranger_pending) || cell.status != TaskStatus::suspended) return false;
   WakeGate& gate = *cell.gate();
-  if (gate.state() != WakeGate::armed) return false;
+  // acquire: if another thread has claimed the wake, the frames end here, and after all that it did to them.
+  if ((gate.word.load(std::memory_order_acquire) & WakeGate::state_mask) != WakeGate::armed) return false;
   (cell.newer != nullptr ? cell.newer->older : ring.newest) = cell.older;
   if (cell.older != nullptr) cell.older->newer = cell.newer;
   --ring.live_tasks;

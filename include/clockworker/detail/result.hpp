@@ -31,9 +31,9 @@ struct Nothing {};
 template <class T>
 class Result : public ResultBase {
  public:
-  using Stored = std::conditional_t<std::is_void_v<T>, Nothing,
-                                    std::conditional_t<std::is_reference_v<T>, std::add_pointer_t<T>,
-                                                                                 std::remove_cv_t<T>>>;
+  using Stored = std::conditional_t<
+      std::is_void_v<T>, Nothing,
+      std::conditional_t<std::is_reference_v<T>, std::add_pointer_t<T>, std::remove_cv_t<T>>>;
 
   Result() noexcept {}
   Result(const Result&) = delete;

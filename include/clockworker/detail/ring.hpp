@@ -188,7 +188,7 @@ class Ring {
     if (resumes == 0) return;
     std::int64_t took = reading - control.stride_began_at;
     slice_record->resumed(took, resumes);
-    control.stride = SliceControl::next_stride(control.stride, took);
+    control.stride = SliceControl::next_stride(control.stride, resumes, took);
     control.polls_left -= std::min(control.polls_left, resumes);
     polls_made += resumes;
     if (control.polls_left == 0) polls_used_up();
@@ -350,7 +350,8 @@ class Ring {
     if (mailbox_->inbox.has_mail()) drain_inbox();
     if (control.attention != 0) return true;
     std::int64_t reading = now();
-    control.check_stride = SliceControl::next_stride(control.check_stride, reading - control.now);
+    control.check_stride =
+        SliceControl::next_stride(control.check_stride, control.check_stride, reading - control.now);
     control.until_check = control.check_stride;
     control.now = reading;
     if (reading >= control.horizon) reach_horizon();

@@ -23,6 +23,13 @@ inline constexpr std::int64_t never = std::numeric_limits<std::int64_t>::max();
   return now > 0 && length > never - now ? never : now + length;
 }
 
+/// How far apart a queue's tasks let the clock be read, for the slice loop and for should_yield. Each queue has its own: that the
+/// tasks of one are short says nothing of another's, whose first long resume would be seen only after 16 of them.
+struct Strides {
+  std::uint32_t of_resumes = 1;
+  std::uint32_t of_checks = 1;
+};
+
 /// Readings of the clock cost ten times a resume, so they come at strides: the stride doubles while resumes
 /// prove short and falls back to 1 when they do not. A stride is cut so that it ends where the allowance of
 /// resumes does.
@@ -44,9 +51,16 @@ struct SliceControl {
   std::int64_t host_due_at = never;
   std::int64_t horizon = never;  // the earliest of slice_end, host_due_at, the next timer
 
-  static std::uint32_t next_stride(std::uint32_t stride, std::int64_t took) noexcept {
-    if (took >= static_cast<std::int64_t>(stride) * short_resume) return 1;
+  /// After `made` resumes, or checks, of a stride have taken so long.
+  static std::uint32_t next_stride(std::uint32_t stride, std::uint32_t made, std::int64_t took) noexcept {
+    if (took >= static_cast<std::int64_t>(made) * short_resume) return 1;
     return stride < longest_stride ? stride * 2 : stride;
+  }
+
+  void take_strides(Strides of_queue) noexcept {
+    stride = of_queue.of_resumes;
+    check_stride = of_queue.of_checks;
+    if (until_check > check_stride) until_check = check_stride;
   }
 
   void begin_stride() noexcept {

@@ -13,6 +13,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include <clockworker/detail/slice_control.hpp>
 #include <clockworker/detail/task_cell.hpp>
 #include <clockworker/eevdf.hpp>
 #include <clockworker/stats.hpp>
@@ -138,6 +139,7 @@ class WorkQueueBase : public EevdfEntity {
   std::string name;
   std::optional<std::chrono::nanoseconds> slice;
   QueueRecord record;
+  Strides strides;  // drive.hpp: kept between its slices
   std::size_t live_tasks = 0;
   std::size_t runnable_tasks = 0;  // in the scheduler, and deferred
   std::size_t deferred_tasks = 0;

@@ -1,0 +1,16 @@
+// expect: clockworker: this TaskScheduler needs a member 'clockworker::TaskRef pop\(\)'
+
+#include <clockworker/clockworker.hpp>
+
+struct LikeStd {
+  void push(clockworker::TaskRef task) { only = task; }
+#ifdef CLOCKWORKER_REPAIRED
+  clockworker::TaskRef pop() { return only; }
+#else
+  void pop() {}
+#endif
+  bool empty() const { return !only; }
+  clockworker::TaskRef only;
+};
+
+int main() { auto executor = clockworker::ExecutorBuilder<>{}.with_queue(0, 1, LikeStd{}).build(); }

@@ -1,0 +1,63 @@
+# cmake -DREADME=README.md -DEXAMPLES=examples -P readme_check.cmake
+#
+# Every fence ```cpp in README must be an excerpt of one of EXAMPLES/*.cpp: its lines, in this order and with no other line
+# between them. Indentation and empty lines do not count.
+
+# One line feed between lines, before the first and after the last; nothing around any line.
+function(normalise text result)
+  string(REGEX REPLACE "[ \t\r]*\n[ \t\r\n]*" "\n" text "\n${text}\n")
+  set(${result} "${text}" PARENT_SCOPE)
+endfunction()
+
+file(GLOB examples "${EXAMPLES}/*.cpp")
+set(number 0)
+foreach(example IN LISTS examples)
+  file(READ "${example}" text)
+  normalise("${text}" example_${number})
+  math(EXPR number "${number} + 1")
+endforeach()
+if(number EQUAL 0)
+  message(FATAL_ERROR "there are no examples in ${EXAMPLES}")
+endif()
+math(EXPR last "${number} - 1")
+
+# Strings all the way: lists of lines would break at ';' and '['.
+file(READ "${README}" rest)
+normalise("${rest}" rest)
+set(fences 0)
+set(foreign "")
+string(FIND "${rest}" "\n```cpp" begin)
+while(NOT begin EQUAL -1)
+  math(EXPR fences "${fences} + 1")
+  math(EXPR begin "${begin} + 1")
+  string(SUBSTRING "${rest}" ${begin} -1 rest)
+  string(FIND "${rest}" "\n" begin)
+  string(FIND "${rest}" "\n```" end)
+  if(end EQUAL -1)
+    message(FATAL_ERROR "${README}: code fence ${fences} has no end")
+  endif()
+  math(EXPR length "${end} - ${begin}")
+  string(SUBSTRING "${rest}" ${begin} ${length} excerpt)
+  math(EXPR end "${end} + 4")
+  string(SUBSTRING "${rest}" ${end} -1 rest)
+
+  string(APPEND excerpt "\n")
+  set(found -1)
+  foreach(index RANGE ${last})
+    if(found EQUAL -1)
+      string(FIND "${example_${index}}" "${excerpt}" found)
+    endif()
+  endforeach()
+  if(found EQUAL -1 OR excerpt STREQUAL "\n")
+    string(APPEND foreign "${excerpt}")
+  endif()
+  string(FIND "${rest}" "\n```cpp" begin)
+endwhile()
+
+if(NOT foreign STREQUAL "")
+  message(FATAL_ERROR "${README}: this code is not in ${EXAMPLES}/*.cpp, line for line:\n${foreign}")
+endif()
+if(fences EQUAL 0)
+  message(FATAL_ERROR "${README} has no code fence of C++")
+endif()
+message("${fences} excerpts, all from the examples")
