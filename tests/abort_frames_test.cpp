@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <memory>
 #include <optional>
 #include <string>
 #include <thread>
@@ -231,6 +232,44 @@ TEST_CASE("A task may be aborted after its wake, and after two, and is not resum
   settle(executor);
   CHECK(gone);
   CHECK(handle.try_take()->error().code() == cw::JoinErrc::cancelled);
+}
+
+TEST_CASE("A second abort changes nothing, also one from its own stop callback") {
+  auto executor = make_executor();
+  Log log;
+  cw::JoinHandle<> handle;
+  int stops = 0;
+  handle = executor.queue(1).spawn([&]() -> cw::Task<> {
+    auto local = logs(log, "local");
+    cw::stop_callback again{cw::this_task::stop_token(), [&] {
+                              ++stops;
+                              handle.abort();
+                            }};
+    co_await cw::suspend([](cw::Waker) {});
+  });
+  settle(executor);
+  handle.abort();
+  handle.abort();
+  settle(executor);
+  handle.abort();
+  CHECK(stops == 1);
+  CHECK(log == Log{"local"});
+}
+
+TEST_CASE("A stop callback may drop the handle that the abort came through") {
+  auto executor = make_executor();
+  Log log;
+  auto handle = std::make_unique<cw::JoinHandle<>>();
+  *handle = executor.queue(1).spawn([&]() -> cw::Task<> {
+    auto local = logs(log, "local");
+    cw::stop_callback drop{cw::this_task::stop_token(), [&] { handle.reset(); }};
+    co_await cw::suspend([](cw::Waker) {});
+  });
+  settle(executor);
+  handle->abort();
+  CHECK(handle == nullptr);
+  settle(executor);
+  CHECK(log == Log{"local"});
 }
 
 TEST_CASE("Wakes that another thread posts race an abort: the frames go once, on the executor's thread") {

@@ -2,7 +2,6 @@
 
 #include <chrono>
 #include <coroutine>
-#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -382,42 +381,4 @@ TEST_CASE("Abort of a task on its way to another queue ends it there") {
   CHECK(log == Log{"local"});
   CHECK(executor.stats(2).live_tasks == 0);
   CHECK(code_of(handle) == cw::JoinErrc::cancelled);
-}
-
-TEST_CASE("A second abort changes nothing, also one from its own stop callback") {
-  auto executor = make_executor();
-  Log log;
-  cw::JoinHandle<> handle;
-  int stops = 0;
-  handle = executor.queue(1).spawn([&]() -> cw::Task<> {
-    Local local{log, "local"};
-    cw::stop_callback again{cw::this_task::stop_token(), [&] {
-                              ++stops;
-                              handle.abort();
-                            }};
-    co_await cw::suspend([](cw::Waker) {});
-  });
-  settle(executor);
-  handle.abort();
-  handle.abort();
-  settle(executor);
-  handle.abort();
-  CHECK(stops == 1);
-  CHECK(log == Log{"local"});
-}
-
-TEST_CASE("A stop callback may drop the handle that the abort came through") {
-  auto executor = make_executor();
-  Log log;
-  auto handle = std::make_unique<cw::JoinHandle<>>();
-  *handle = executor.queue(1).spawn([&]() -> cw::Task<> {
-    Local local{log, "local"};
-    cw::stop_callback drop{cw::this_task::stop_token(), [&] { handle.reset(); }};
-    co_await cw::suspend([](cw::Waker) {});
-  });
-  settle(executor);
-  handle->abort();
-  CHECK(handle == nullptr);
-  settle(executor);
-  CHECK(log == Log{"local"});
 }

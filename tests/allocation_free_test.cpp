@@ -91,13 +91,13 @@ TEST_CASE("Yields and sleeps never allocate, on any scheduler") {
 TEST_CASE("From a task's second suspension of a kind on, wakes and what is awaited allocate nothing") {
   auto executor = make_executor();
   std::vector<cw::Waker> wakers(24);
+  std::vector<std::coroutine_handle<>> strangers(24);
   std::size_t next = 0;
   auto handles = spawn_everywhere(*executor, [&]() -> cw::Task<> {
     const std::size_t self = next++;
-    std::coroutine_handle<> stranger;
     for (;;) {
       co_await cw::suspend([&](cw::Waker w) { wakers[self] = std::move(w); });
-      co_await Stranger{stranger};
+      co_await Stranger{strangers[self]};
     }
   });
   settle(*executor);
@@ -105,13 +105,20 @@ TEST_CASE("From a task's second suspension of a kind on, wakes and what is await
   for (const cw::Waker& waker : wakers) waker.wake();
   settle(*executor);
   REQUIRE(next == 24);
+  auto let_all_go = [&] {
+    for (std::coroutine_handle<> stranger : strangers) stranger.resume();
+    settle(*executor);
+  };
   const std::size_t made = allocations_of([&] {
     for (const cw::Waker& waker : wakers) {
       waker.wake();  // stale
       cw::Waker copy = waker;
       copy.wake();
     }
+    let_all_go();
+    for (const cw::Waker& waker : wakers) waker.wake();
     settle(*executor);
+    let_all_go();
   });
   CHECK(made == 0);
 }

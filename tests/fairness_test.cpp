@@ -27,7 +27,10 @@ struct Party {
 class Contest {
  public:
   explicit Contest(std::vector<Party> parties, cw::Budget step = {10s, 1})
-      : parties_{std::move(parties)}, longest_(parties_.size(), Ns{0}), step_{step}, executor_{build(parties_)} {
+      : parties_{std::move(parties)},
+        longest_(parties_.size(), Ns{0}),
+        step_{step},
+        executor_{build(parties_)} {
     for (std::size_t i = 0; i < parties_.size(); ++i) {
       cw::QueueHandle queue = executor_->queue(static_cast<int>(i));
       for (int tasks = 0; tasks < 2; ++tasks) {
@@ -44,9 +47,12 @@ class Contest {
     }
   }
 
-  [[nodiscard]] Ns service(std::size_t party) const { return executor_->stats(static_cast<int>(party)).service; }
+  [[nodiscard]] Ns service(std::size_t party) const {
+    return executor_->stats(static_cast<int>(party)).service;
+  }
   [[nodiscard]] double share(std::size_t party) const {
-    return static_cast<double>(service(party).count()) / static_cast<double>(executor_->stats().service.count());
+    return static_cast<double>(service(party).count()) /
+           static_cast<double>(executor_->stats().service.count());
   }
   [[nodiscard]] bool holds() const { return violation_.empty(); }
   [[nodiscard]] const std::string& violation() const { return violation_; }
@@ -113,7 +119,8 @@ std::function<Ns()> constant(Ns length) {
 }
 std::function<Ns()> uniform(std::uint64_t seed, Ns least, Ns most) {
   return [random = Random{seed}, least, most]() mutable {
-    return least + Ns{static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>((most - least).count()) + 1))};
+    return least + Ns{static_cast<std::int64_t>(
+                       random.below(static_cast<std::uint64_t>((most - least).count()) + 1))};
   };
 }
 /// Each doubling is half as frequent: no mean to speak of, up to 1024 times the least.
@@ -137,8 +144,10 @@ TEST_CASE("queues that are always runnable share the time by their weights, with
   CHECK(contest.share(2) == Approx(5.0 / 8).margin(0.01));
 }
 
-TEST_CASE("queues that are always runnable share the time by their weights, with resumes of uniform lengths") {
-  Contest contest{{{3, uniform(1, 1us, 50us), {}}, {1, uniform(2, 1us, 200us), {}}, {4, uniform(3, 5us, 6us), {}}}};
+TEST_CASE(
+    "queues that are always runnable share the time by their weights, with resumes of uniform lengths") {
+  Contest contest{
+      {{3, uniform(1, 1us, 50us), {}}, {1, uniform(2, 1us, 200us), {}}, {4, uniform(3, 5us, 6us), {}}}};
   contest.run_for(600ms);
   INFO(contest.violation());
   CHECK(contest.holds());
@@ -147,7 +156,8 @@ TEST_CASE("queues that are always runnable share the time by their weights, with
 }
 
 TEST_CASE("queues that are always runnable share the time by their weights, with heavy-tailed resumes") {
-  Contest contest{{{1, heavy_tailed(4, 2us), {}}, {7, heavy_tailed(5, 5us), {}}, {2, heavy_tailed(6, 20us), {}}}};
+  Contest contest{
+      {{1, heavy_tailed(4, 2us), {}}, {7, heavy_tailed(5, 5us), {}}, {2, heavy_tailed(6, 20us), {}}}};
   contest.run_for(8s);
   INFO(contest.violation());
   CHECK(contest.holds());
@@ -207,7 +217,8 @@ TEST_CASE("a queue that overran pays for it later") {
   executor.queue(1).spawn(logged, std::ref(log), 1, 10us, 2'000);
   executor.run_ready(unbounded);
   REQUIRE(log.runs.size() > 3);
-  CHECK(log.runs[0] == RunLog::Run{1, 100, 1ms});  // alone for a moment, queue 0 began a request of 2 ms: a later deadline
+  CHECK(log.runs[0] ==
+        RunLog::Run{1, 100, 1ms});  // alone for a moment, queue 0 began a request of 2 ms: a later deadline
   CHECK(log.runs[1] == RunLog::Run{0, 1, 10ms});
   CHECK(log.runs[2] == RunLog::Run{1, 900, 9ms});  // until it has had as much
   CHECK(log.runs[3].who == 0);

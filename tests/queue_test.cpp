@@ -183,9 +183,11 @@ TEST_CASE("spawn: arguments and callables may be move-only", "[spawn]") {
   CHECK(run_and_take(executor, executor.queue(0).spawn(std::move(capturing))) == 6);
 }
 
+// As wide as a pointer: g++ 12 at -O2 warns of the branch for virtual functions, which a smaller object would not have room
+// for and which is never taken.
 struct Account {
-  int balance = 10;
-  cw::Task<int> draw(int amount) {
+  std::int64_t balance = 10;
+  cw::Task<std::int64_t> draw(int amount) {
     co_await cw::yield_now();
     balance -= amount;
     co_return balance;
@@ -304,30 +306,25 @@ TEST_CASE("spawn: captures and arguments that are aligned beyond plain new are",
   CHECK(handles.back().try_take()->value() == 8);
 }
 
-#ifdef __clang__  // g++ (as of 12) aligns no frame beyond plain new, so such a value cannot be a local of a coroutine there
-TEST_CASE("spawn: so are results, and locals of the coroutine", "[spawn]") {
+/// Made in place out of what is returned, so that the frame holds none: compilers do not align frames beyond plain new.
+struct alignas(64) Looks {
+  explicit Looks(int& badly) { badly += reinterpret_cast<std::uintptr_t>(this) % 64 != 0; }
+};
+
+TEST_CASE("spawn: so are results that wait in the task for their handle", "[spawn]") {
   ManualExecutor executor = manual_executor();
   int badly = 0;
-  auto child = [&]() -> cw::Task<OneLine> {
-    OneLine local;
-    co_await cw::yield_now();
-    badly += !local.aligned();
-    co_return local;
-  };
-  auto parent = [&]() -> cw::Task<OneLine> {
-    OneLine local = co_await child();
-    badly += !local.aligned();
-    co_return local;
-  };
-  std::vector<cw::JoinHandle<OneLine>> handles;
-  for (int i = 0; i < 8; ++i) handles.push_back(executor.queue(0).spawn(parent));
-  run_all(executor);
-  for (auto& handle : handles) {
-    cw::JoinResult<OneLine> result = std::move(*handle.try_take());
-    badly += !result->aligned();
+  std::vector<cw::JoinHandle<Looks>> handles;
+  for (int i = 0; i < 8; ++i) {
+    handles.push_back(executor.queue(0).spawn([&]() -> cw::Task<Looks> {
+      co_await cw::yield_now();
+      co_return badly;
+    }));
+    static_cast<void>(executor.queue(0).spawn(add, i, 1));
   }
+  run_all(executor);
   CHECK(badly == 0);
+  for (auto& handle : handles) CHECK(handle.try_take()->has_value());
 }
-#endif
 
 }  // namespace

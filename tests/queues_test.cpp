@@ -15,9 +15,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-VirtualExecutor<> two_queues() {
-  return VirtualBuilder<>{}.with_queue(0, 1).with_queue(1, 1).build();
-}
+VirtualExecutor<> two_queues() { return VirtualBuilder<>{}.with_queue(0, 1).with_queue(1, 1).build(); }
 
 template <class Error, class F>
 std::string text_of(F f) {
@@ -29,15 +27,20 @@ std::string text_of(F f) {
   return "nothing was thrown";
 }
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 }  // namespace
 
 TEST_CASE("a queue that is added while others run gets its share from then on") {
   VirtualExecutor<> executor = VirtualBuilder<>{}.with_queue(0, 1).build();
-  executor.queue(0).spawn(busy<Ns (*)()>, +[]() -> Ns { return 10us; });
+  executor.queue(0).spawn(
+      busy<Ns (*)()>, +[]() -> Ns { return 10us; });
   executor.run_ready(cw::Budget{100ms, 0xffff'ffffU});
-  executor.add_queue(5, cw::QueueOptions{.weight = 3}, cw::LAS{}).spawn(busy<Ns (*)()>, +[]() -> Ns { return 10us; });
+  executor.add_queue(5, cw::QueueOptions{.weight = 3}, cw::LAS{})
+      .spawn(
+          busy<Ns (*)()>, +[]() -> Ns { return 10us; });
   executor.run_ready(cw::Budget{40ms, 0xffff'ffffU});
   CHECK(executor.stats(5).service >= 30ms - 1ms);
   CHECK(executor.stats(5).service <= 30ms + 1ms);
@@ -55,7 +58,7 @@ TEST_CASE("a task adds queues, spawns on them and removes them again") {
         ++ran;
         co_return;
       });
-      co_await handle;
+      static_cast<void>(co_await handle);
       executor.remove_queue(key);
     }
   });
@@ -72,8 +75,9 @@ TEST_CASE("a queue is not added under a key that is taken, nor with a bad option
   text = text_of<std::invalid_argument>([&] { executor.add_queue(2, 0, cw::RunnableFifo{}); });
   CHECK(contains(text, "'2'"));
   CHECK(contains(text, "weight 0"));
-  text = text_of<std::invalid_argument>(
-      [&] { executor.add_queue(2, cw::QueueOptions{.weight = 1, .slice = -1ns, .name = "two"}, cw::RunnableFifo{}); });
+  text = text_of<std::invalid_argument>([&] {
+    executor.add_queue(2, cw::QueueOptions{.weight = 1, .slice = -1ns, .name = "two"}, cw::RunnableFifo{});
+  });
   CHECK(contains(text, "'two'"));
   CHECK(contains(text, "slice -1 ns"));
   CHECK(executor.stats().queues == 2);
@@ -126,8 +130,10 @@ TEST_CASE("a queue is not removed in its own slice, though its last task has jus
 }
 
 TEST_CASE("handles of a removed queue refuse to spawn and to group, and keep its name and weight") {
-  VirtualExecutor<> executor =
-      VirtualBuilder<>{}.with_queue(0, 1).with_queue(1, cw::QueueOptions{.weight = 4, .name = "gone"}).build();
+  VirtualExecutor<> executor = VirtualBuilder<>{}
+                                   .with_queue(0, 1)
+                                   .with_queue(1, cw::QueueOptions{.weight = 4, .name = "gone"})
+                                   .build();
   cw::QueueHandle handle = executor.queue(1);
   cw::QueueHandle group = handle.group("g");
   executor.remove_queue(1);
@@ -174,7 +180,9 @@ TEST_CASE("a refused weight leaves the old one") {
 
 TEST_CASE("a change of weight keeps the lag, and changes the share from then on") {
   VirtualExecutor<> executor = two_queues();
-  for (int queue : {0, 1}) executor.queue(queue).spawn(busy<Ns (*)()>, +[]() -> Ns { return 10us; });
+  for (int queue : {0, 1})
+    executor.queue(queue).spawn(
+        busy<Ns (*)()>, +[]() -> Ns { return 10us; });
   executor.run_ready(cw::Budget{20'500us, 0xffff'ffffU});
   const Ns lag_before[] = {executor.stats(0).lag, executor.stats(1).lag};
   REQUIRE(lag_before[0] != 0ns);
@@ -193,7 +201,8 @@ TEST_CASE("a change of weight keeps the lag, and changes the share from then on"
 
 TEST_CASE("a task changes the weight of its own queue in the midst of its slice") {
   VirtualExecutor<> executor = two_queues();
-  executor.queue(1).spawn(busy<Ns (*)()>, +[]() -> Ns { return 10us; });
+  executor.queue(1).spawn(
+      busy<Ns (*)()>, +[]() -> Ns { return 10us; });
   executor.queue(0).spawn([&]() -> cw::Task<> {
     work(100us);
     cw::this_task::queue().set_weight(9);
@@ -210,8 +219,10 @@ TEST_CASE("a task changes the weight of its own queue in the midst of its slice"
 TEST_CASE("a queue that is removed while it is owed service leaves the others as they are") {
   VirtualExecutor<> executor = VirtualBuilder<>{}.with_queue(0, 1).with_queue(1, 1).with_queue(2, 2).build();
   executor.queue(0).spawn(steps, 1, 30ms);
-  executor.queue(1).spawn(busy<Ns (*)()>, +[]() -> Ns { return 10us; });
-  executor.queue(2).spawn(busy<Ns (*)()>, +[]() -> Ns { return 10us; });
+  executor.queue(1).spawn(
+      busy<Ns (*)()>, +[]() -> Ns { return 10us; });
+  executor.queue(2).spawn(
+      busy<Ns (*)()>, +[]() -> Ns { return 10us; });
   executor.run_ready(cw::Budget{50ms, 0xffff'ffffU});
   executor.remove_queue(0);
   const Ns before = executor.stats(1).service;

@@ -1,10 +1,7 @@
 #include "catch.hpp"
 
 #include <chrono>
-#include <coroutine>
-#include <memory>
 #include <stdexcept>
-#include <string>
 #include <utility>
 #include <vector>
 
@@ -333,82 +330,4 @@ TEST_CASE("A stop during a shutdown leaves the tasks, and the next run finishes 
   CHECK_FALSE(task.done());
   executor.run(host);
   CHECK(task.try_take()->value() == 1);
-}
-
-TEST_CASE("Destructors of locals spawn during an abort: refused, and the callable is gone") {
-  struct Spawns {
-    Ex& executor;
-    int& alive;
-    std::vector<cw::JoinHandle<int>>& refused;
-    ~Spawns() {
-      refused.push_back(executor.queue(1).spawn([kept = Counted{alive}]() -> cw::Task<int> { co_return 1; }));
-    }
-  };
-  auto executor = make_executor();
-  Host host;
-  int alive = 0;
-  std::vector<cw::JoinHandle<int>> refused;
-  auto task = executor.queue(1).spawn([&]() -> cw::Task<> {
-    Spawns local{executor, alive, refused};
-    co_await cw::suspend([](cw::Waker) {});
-  });
-  settle(executor);
-  executor.shutdown(cw::Shutdown::abort());
-  executor.run(host);
-  REQUIRE(refused.size() == 1);
-  CHECK(cancelled(refused[0]));
-  CHECK(alive == 0);
-}
-
-TEST_CASE("Stop callbacks that an abort calls may shut down again, abort others and drop handles") {
-  auto executor = make_executor();
-  Host host;
-  std::vector<cw::JoinHandle<>> handles;
-  int frames = 0;
-  for (int i = 0; i < 5; ++i) {
-    handles.push_back(executor.queue(1).spawn([&]() -> cw::Task<> {
-      Counted local{frames};
-      cw::stop_callback callback{cw::this_task::stop_token(), [&] {
-                                   executor.shutdown(cw::Shutdown::abort());
-                                   for (auto& handle : handles) handle.abort();
-                                   handles.clear();
-                                 }};
-      co_await cw::suspend([](cw::Waker) {});
-    }));
-  }
-  settle(executor);
-  CHECK(frames == 5);
-  executor.shutdown(cw::Shutdown::abort());
-  executor.run(host);
-  CHECK(frames == 0);
-  CHECK(handles.empty());
-}
-
-TEST_CASE("A shutdown waits for a task that a stranger holds on to, and asks its stop token to hurry") {
-  struct Stranger {
-    std::coroutine_handle<> handle;
-    [[nodiscard]] bool await_ready() const noexcept { return false; }
-    void await_suspend(std::coroutine_handle<> waiting) noexcept { handle = waiting; }
-    void await_resume() const noexcept {}
-  };
-  auto executor = make_executor();
-  Stranger stranger;
-  bool hurried = false;
-  auto task = executor.queue(1).spawn([&]() -> cw::Task<> {
-    cw::stop_callback hurry{cw::this_task::stop_token(), [&] { hurried = true; }};
-    co_await stranger;
-    FAIL("it has gone on");
-  });
-  settle(executor);
-  executor.shutdown(cw::Shutdown::abort());
-  int polls = 0;
-  auto host = cw::poll_hook(
-      [&](cw::PollTimeout) {
-        if (++polls == 3) stranger.handle.resume();
-      },
-      []() noexcept {});
-  executor.run(host);
-  CHECK(hurried);
-  CHECK(polls == 3);
-  CHECK(task.done());
 }

@@ -120,7 +120,8 @@ TEST_CASE("duty cycles of many lengths never bring a queue more than its share a
                    << pause.count());
     const double due = static_cast<double>(weight) / static_cast<double>(weight + 1) *
                        static_cast<double>(executor.stats().service.count());
-    CHECK(static_cast<double>(executor.stats(sleeper).service.count()) <= due + 2e6 + static_cast<double>(resume.count()));
+    CHECK(static_cast<double>(executor.stats(sleeper).service.count()) <=
+          due + 2e6 + static_cast<double>(resume.count()));
   }
 }
 
@@ -141,7 +142,8 @@ TEST_CASE("virtual time stands still while nothing is runnable: a debt outlasts 
   });
   executor.run_until_idle(host);
   REQUIRE(log.runs.size() > 1);
-  CHECK(log.runs[0] == RunLog::Run{sleeper, 800, 8ms});  // until it has had 8 ms, too, and its request is over
+  CHECK(log.runs[0] ==
+        RunLog::Run{sleeper, 800, 8ms});  // until it has had 8 ms, too, and its request is over
   CHECK(log.runs[1].who == always);
 }
 

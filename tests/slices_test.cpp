@@ -95,11 +95,13 @@ TEST_CASE("a foreground task that the host wakes in the midst of a slice runs at
     }
   });
   host.on_poll = [&](cw::PollTimeout) {
+    work(5ms);  // the host's own, charged to nobody
     waker.wake();
     return true;
   };
   executor.run_until_idle(host);
   REQUIRE(order.size() == 11);
+  CHECK(executor.stats(background).service == 6ms);
   CHECK(order[0] == background);
   CHECK(order[1] == foreground);
   CHECK(executor.stats(background).preemptions == 1);
@@ -112,7 +114,8 @@ TEST_CASE("a guest's foreground task that is spawned between two calls runs ahea
   executor.run_ready(cw::Budget{10s, 3});
   executor.queue(foreground).spawn(logged, std::ref(log), foreground, 10us, 2);
   executor.run_ready(cw::Budget{10s, 3});
-  CHECK(log.runs == std::vector<RunLog::Run>{{background, 3, 30us}, {foreground, 2, 20us}, {background, 1, 10us}});
+  CHECK(log.runs ==
+        std::vector<RunLog::Run>{{background, 3, 30us}, {foreground, 2, 20us}, {background, 1, 10us}});
   CHECK(executor.stats(background).preemptions == 1);
 }
 
@@ -133,14 +136,17 @@ TEST_CASE("should_yield tells a CPU loop of a foreground timer that fires in the
   CHECK(latest == 0us);
 }
 
-TEST_CASE("without a slice of its own a queue's request is the latency period divided by the runnable queues") {
+TEST_CASE(
+    "without a slice of its own a queue's request is the latency period divided by the runnable queues") {
   VirtualExecutor<> executor =
       VirtualBuilder<>{}.with_sched_latency(6ms).with_queue(0, 1).with_queue(1, 1).with_queue(2, 1).build();
   RunLog log;
-  for (int queue = 0; queue < 3; ++queue) executor.queue(queue).spawn(logged, std::ref(log), queue, 10us, 2'000);
+  for (int queue = 0; queue < 3; ++queue)
+    executor.queue(queue).spawn(logged, std::ref(log), queue, 10us, 2'000);
   executor.run_ready(cw::Budget{30ms, 0xffff'ffffU});
   REQUIRE(log.runs.size() > 9);
-  for (std::size_t i = 3; i < 9; ++i) CHECK(log.runs[i].length == 2ms);  // the first requests began as queues joined
+  for (std::size_t i = 3; i < 9; ++i)
+    CHECK(log.runs[i].length == 2ms);  // the first requests began as queues joined
 }
 
 TEST_CASE("no request is below the least slice, however many queues are runnable") {
@@ -149,7 +155,8 @@ TEST_CASE("no request is below the least slice, however many queues are runnable
   for (int queue = 0; queue < 40; ++queue) builder.with_queue(queue, 1);
   VirtualExecutor<> executor = builder.build();
   RunLog log;
-  for (int queue = 0; queue < 40; ++queue) executor.queue(queue).spawn(logged, std::ref(log), queue, 10us, 2'000);
+  for (int queue = 0; queue < 40; ++queue)
+    executor.queue(queue).spawn(logged, std::ref(log), queue, 10us, 2'000);
   executor.run_ready(cw::Budget{60ms, 0xffff'ffffU});
   REQUIRE(log.runs.size() > 200);
   for (std::size_t i = 150; i < 200; ++i) CHECK(log.runs[i].length == 150us);
@@ -174,7 +181,8 @@ TEST_CASE("the host is polled when its interval is over, to the next resume") {
   executor.queue(0).spawn(steps, 100, 30us);
   executor.run_until_idle(host);
   REQUIRE(host.polls == 14);  // 3 ms of work, 7 resumes between two polls
-  for (std::size_t i = 1; i < host.polled_at.size(); ++i) CHECK(host.polled_at[i] - host.polled_at[i - 1] == 210us);
+  for (std::size_t i = 1; i < host.polled_at.size(); ++i)
+    CHECK(host.polled_at[i] - host.polled_at[i - 1] == 210us);
 }
 
 TEST_CASE("the host is polled after so many resumes, however short they are") {
@@ -183,7 +191,8 @@ TEST_CASE("the host is polled after so many resumes, however short they are") {
   executor.queue(0).spawn(steps, 700, 10ns);
   executor.run_until_idle(host);
   CHECK(host.polls == 100);
-  for (std::size_t i = 1; i < host.polled_at.size(); ++i) CHECK(host.polled_at[i] - host.polled_at[i - 1] == 70ns);
+  for (std::size_t i = 1; i < host.polled_at.size(); ++i)
+    CHECK(host.polled_at[i] - host.polled_at[i - 1] == 70ns);
 }
 
 TEST_CASE("a host whose poll takes long is not polled before eight times as much work is done") {
@@ -205,7 +214,8 @@ TEST_CASE("a host whose poll takes long is not polled before eight times as much
 }
 
 TEST_CASE("timers fire while a slice goes on, each after the resume in which it fell due") {
-  VirtualExecutor<> executor = VirtualBuilder<>{}.with_sched_latency(100ms).with_host_poll_interval(1s).with_queue(0, 1).build();
+  VirtualExecutor<> executor =
+      VirtualBuilder<>{}.with_sched_latency(100ms).with_host_poll_interval(1s).with_queue(0, 1).build();
   JumpHost host;
   Ns latest{0};
   executor.queue(0).spawn(steps, 1'000, 30us);
@@ -213,6 +223,7 @@ TEST_CASE("timers fire while a slice goes on, each after the resume in which it 
   executor.run_until_idle(host);
   CHECK(executor.stats().timers_fired == 50);
   CHECK(executor.stats(0).slices == 1);
-  CHECK(latest <= 60us);  // the resume underway, and that of the other task, which is ahead of it in the queue
+  CHECK(latest <=
+        60us);  // the resume underway, and that of the other task, which is ahead of it in the queue
   CHECK(host.sleeps == 0);
 }

@@ -32,7 +32,8 @@ TEST_CASE("a new executor's numbers are all zero") {
   VirtualExecutor<> executor = pair();
   const cw::ExecutorStats all = executor.stats();
   CHECK(all.service == 0ns);
-  CHECK(all.resumes + all.slices + all.preemptions + all.spawned + all.ended + all.host_polls + all.parks == 0);
+  CHECK(all.resumes + all.slices + all.preemptions + all.spawned + all.ended + all.host_polls + all.parks ==
+        0);
   CHECK(all.timers_fired + all.remote_deliveries == 0);
   CHECK(all.live_tasks + all.runnable_tasks + all.armed_timers == 0);
   CHECK(all.queues == 2);
@@ -111,6 +112,9 @@ TEST_CASE("a queue's numbers are those of a schedule worked out by hand") {
   CHECK(quick.service == 2'100us);
   CHECK(quick.live_tasks + quick.runnable_tasks == 0);
   CHECK(quick.lag == 0us);  // it has nothing runnable
+  CHECK(quick.worst_debt == -1'500us);
+  CHECK(quick.worst_lag == 0us);
+  CHECK(executor.stats(1).worst_lag == 1'500us);
   CHECK(executor.stats().ended == 2);
 }
 
@@ -121,6 +125,8 @@ TEST_CASE("a queue's shares count the time only while it is runnable") {
   CHECK(executor.stats(0).share_received == Approx(1.0));
   CHECK(executor.stats(0).share_entitled == Approx(1.0));
   executor.queue(1).spawn(steps, 10, 1ms);
+  executor.run_ready(cw::Budget{1h, 5});
+  CHECK(executor.stats(1).share_received == Approx(1.0));
   executor.run_ready(unbounded);
   CHECK(executor.stats(0).share_received == Approx(1.0));
   CHECK(executor.stats(1).share_received == Approx(1.0));
@@ -159,7 +165,8 @@ TEST_CASE("a wait begins when a task is spawned between two drives, not at the e
 }
 
 TEST_CASE("a slice that main interrupts ends, and its queue waits from then on") {
-  VirtualExecutor<> executor = VirtualBuilder<>{}.with_queue(0, cw::QueueOptions{.weight = 1, .slice = 1s}).build();
+  VirtualExecutor<> executor =
+      VirtualBuilder<>{}.with_queue(0, cw::QueueOptions{.weight = 1, .slice = 1s}).build();
   JumpHost host;
   executor.queue(0).spawn(steps, 100, 200us);
   cw::Waker waker;
@@ -220,9 +227,8 @@ TEST_CASE("what comes from other threads is counted") {
   VirtualExecutor<> executor = pair();
   JumpHost host;
   cw::Waker waker;
-  executor.queue(0).spawn([&]() -> cw::Task<> {
-    co_await cw::suspend([&](cw::Waker w) { waker = std::move(w); });
-  });
+  executor.queue(0).spawn(
+      [&]() -> cw::Task<> { co_await cw::suspend([&](cw::Waker w) { waker = std::move(w); }); });
   executor.run_ready();
   auto remote = executor.remote();
   std::thread{[&] {

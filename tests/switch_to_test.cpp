@@ -48,9 +48,7 @@ struct Tell {
   }
 };
 
-VirtualExecutor<> two_queues() {
-  return VirtualBuilder<>{}.with_queue(0, 1).with_queue(1, 1).build();
-}
+VirtualExecutor<> two_queues() { return VirtualBuilder<>{}.with_queue(0, 1).with_queue(1, 1).build(); }
 
 }  // namespace
 

@@ -1,12 +1,10 @@
 #include "catch.hpp"
 
 #include <chrono>
-#include <coroutine>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -368,58 +366,4 @@ TEST_CASE("An executor with a guest's bell is destroyed, and the bell with it; i
   waker.wake();
   CHECK(*bell == rings);
   CHECK(bell.use_count() == 1);
-}
-
-TEST_CASE("An executor may be built, driven and destroyed on three threads, one after the other") {
-  Owned owned;
-  std::thread::id destroyed_on;
-  cw::Waker waker;
-  auto task = owned.executor->queue(1).spawn([&]() -> cw::Task<> {
-    AtEnd local{[&] { destroyed_on = std::this_thread::get_id(); }};
-    co_await cw::suspend([&](cw::Waker w) { waker = std::move(w); });
-    co_await cw::sleep_for(1h);
-  });
-  std::thread driver{[&] {
-    settle(*owned.executor);
-    waker.wake();
-    settle(*owned.executor);
-  }};
-  driver.join();
-  CHECK(owned.executor->stats().armed_timers == 1);
-  std::thread::id last;
-  std::thread destroyer{[&] {
-    last = std::this_thread::get_id();
-    owned.executor.reset();
-  }};
-  destroyer.join();
-  CHECK(destroyed_on == last);
-  CHECK(cancelled(task));
-}
-
-TEST_CASE("Threads that wake, spawn, abort and stop while their executor is destroyed find it there or gone") {
-  for (int round = 0; round < 100; ++round) {
-    Owned owned;
-    std::vector<cw::Waker> wakers;
-    int frames = 0;
-    for (int i = 0; i < 4; ++i) {
-      owned.executor->queue(1).spawn([&]() -> cw::Task<> {
-        ++frames;
-        AtEnd local{[&] { --frames; }};
-        co_await cw::suspend([&](cw::Waker w) { wakers.push_back(std::move(w)); });
-      });
-    }
-    settle(*owned.executor);
-    cw::Remote remote = owned.executor->remote();
-    cw::RemoteHandle<int> spawned;
-    std::thread other{[&, copies = wakers] {
-      for (const cw::Waker& waker : copies) waker.wake();
-      spawned = remote.spawn(1, []() -> cw::Task<int> { co_return 1; });
-      spawned.abort();
-      remote.stop();
-    }};
-    owned.executor.reset();
-    other.join();
-    REQUIRE(frames == 0);
-    REQUIRE(spawned.get().error().code() == cw::JoinErrc::cancelled);
-  }
 }

@@ -26,7 +26,8 @@ cw::Task<> asks(int times, Ns length, std::vector<Ns>& yields, const VirtualExec
 
 VirtualBuilder<> one_queue(Ns slice, Ns host_poll_interval = 1h) {
   VirtualBuilder<> builder;
-  builder.with_host_poll_interval(host_poll_interval).with_queue(0, cw::QueueOptions{.weight = 1, .slice = slice});
+  builder.with_host_poll_interval(host_poll_interval)
+      .with_queue(0, cw::QueueOptions{.weight = 1, .slice = slice});
   return builder;
 }
 
@@ -73,6 +74,7 @@ TEST_CASE("yield_maybe yields when a better queue has become runnable, and not f
   });
   executor.run_ready(unbounded);
   CHECK(order == std::vector<int>{0, 1, 0, 2});
+  CHECK(executor.stats(0).preemptions == 1);
 }
 
 TEST_CASE("yield_maybe yields when a stop was asked for") {

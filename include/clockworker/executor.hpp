@@ -97,10 +97,17 @@ class Executor {
   QueueHandle add_queue(Key key, std::uint64_t weight, TaskScheduler auto scheduler) {
     return add_queue(std::move(key), QueueOptions{.weight = weight}, std::move(scheduler));
   }
+  /// Not to be called: says what the type lacks.
+  template <class Options, class NoScheduler>
+    requires(!TaskScheduler<NoScheduler>)
+  QueueHandle add_queue(const Key& key, const Options&, const NoScheduler&) {
+    detail::explain_scheduler<NoScheduler>();
+    return queue(key);
+  }
 
   /// Removes a queue on which no task lives. Its handles refuse to spawn from now on. Throws
-  /// std::out_of_range if there is none, std::logic_error if tasks live on it, if it is in its slice, or if it is
-  /// the last.
+  /// std::out_of_range if there is none, std::logic_error if tasks live on it, if it is in its slice, or if it
+  /// is the last.
   void remove_queue(const Key& key) {
     detail::WorkQueueBase& queue = find(key, "remove_queue()");
     if (queue.live_tasks != 0) {
@@ -108,7 +115,8 @@ class Executor {
                              " task(s) live on queue '" + queue.name +
                              "'; abort them and let them end first");
     }
-    if (&queue == ring_.current) {  // code that runs as its last task goes: a result's destructor, the scheduler
+    // Asked by code that runs as its last task goes: a result's destructor, the scheduler.
+    if (&queue == ring_.current) {
       throw std::logic_error("clockworker: remove_queue(): queue '" + queue.name +
                              "' is in its slice; remove it from another queue's task, or between two runs");
     }

@@ -25,10 +25,12 @@ class ExecutorBuilder {
   /// A queue of that weight (1 to 2^20) and that order of tasks.
   template <class Scheduler = RunnableFifo>
   ExecutorBuilder& with_queue(Key key, std::uint64_t weight, Scheduler scheduler = Scheduler{}) & {
+    detail::explain_scheduler<Scheduler>();
     return with_queue(std::move(key), QueueOptions{.weight = weight}, std::move(scheduler));
   }
   template <class Scheduler = RunnableFifo>
   ExecutorBuilder&& with_queue(Key key, std::uint64_t weight, Scheduler scheduler = Scheduler{}) && {
+    detail::explain_scheduler<Scheduler>();  // ahead of what else the compiler finds
     return std::move(with_queue(std::move(key), weight, std::move(scheduler)));
   }
   template <class Scheduler = RunnableFifo>
@@ -46,6 +48,7 @@ class ExecutorBuilder {
   }
   template <class Scheduler = RunnableFifo>
   ExecutorBuilder&& with_queue(Key key, QueueOptions options, Scheduler scheduler = Scheduler{}) && {
+    detail::explain_scheduler<Scheduler>();
     return std::move(with_queue(std::move(key), std::move(options), std::move(scheduler)));
   }
 

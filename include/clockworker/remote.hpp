@@ -35,15 +35,16 @@ class [[nodiscard]] RemoteAwaiter {
   bool await_suspend(std::coroutine_handle<> frame) {
     Ring& ring = *thread_state.ring;
     WakeGate& gate = thread_state.task->need_gate(ring.mailbox());
+    std::coroutine_handle<> before = thread_state.task->resume_point;
     TaskCell& cell = suspending(frame, WaitsFor::task);
     std::uint64_t number = gate.arm();
     try {
       waiting_ = task_->set_waiter(detail_waker_access::make(gate, number));
     } catch (...) {
-      retract(ring, cell, gate, number);
+      retract(ring, cell, gate, number, before);
       throw;
     }
-    if (!waiting_) retract(ring, cell, gate, number);
+    if (!waiting_) retract(ring, cell, gate, number, before);
     return waiting_;
   }
   JoinResult<T> await_resume() {

@@ -149,6 +149,10 @@ class [[nodiscard]] TaskAwaiter {
 ///
 /// Awaiting one costs no trip through a queue; it throws what the coroutine throws, and std::logic_error if
 /// the Task is empty.
+///
+/// Compilers do not in general align a coroutine's frame beyond what plain `new` does: an awaited `T`, or a
+/// local, that asks for more should be held by a pointer. Callables, arguments and results of spawned tasks lie in no
+/// frame and are aligned as they ask.
 template <class T = void>
 class [[nodiscard]] Task {
   static_assert(!std::is_rvalue_reference_v<T>,

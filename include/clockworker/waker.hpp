@@ -2,6 +2,7 @@
 /// How whatever a task waits for brings it back.
 #pragma once
 
+#include <coroutine>
 #include <cstdint>
 #include <utility>
 
@@ -83,11 +84,15 @@ inline TaskCell& suspending(std::coroutine_handle<> frame, WaitsFor what) noexce
 
 /// Takes back a suspension for which wakers may be about already: the task goes on at once. Waits, for no
 /// longer than another thread needs between its claim and its post, until no wake of it can be on its way.
-inline void retract(Ring& ring, TaskCell& cell, WakeGate& gate, std::uint64_t number) noexcept {
+/// `before` is what the resume point was: a frame that has not suspended may end while the slice loop still counts on
+/// the one that it resumed.
+inline void retract(Ring& ring, TaskCell& cell, WakeGate& gate, std::uint64_t number,
+                    std::coroutine_handle<> before) noexcept {
   if (!gate.claim(number, WakeGate::fired)) {
     while (gate.state() == WakeGate::posted) ring.drain_inbox();
   }
   gate.disarm();
+  cell.resume_point = before;
   cell.status = TaskStatus::running;
 }
 
@@ -103,12 +108,13 @@ class SuspendAwaiter {
   void await_suspend(std::coroutine_handle<> frame) {
     Ring& ring = *thread_state.ring;
     WakeGate& gate = thread_state.task->need_gate(ring.mailbox());
+    std::coroutine_handle<> before = thread_state.task->resume_point;
     TaskCell& cell = suspending(frame, WaitsFor::waker);
     std::uint64_t number = gate.arm();
     try {
       static_cast<F>(f_)(detail_waker_access::make(gate, number));
     } catch (...) {
-      retract(ring, cell, gate, number);
+      retract(ring, cell, gate, number, before);
       throw;
     }
   }

@@ -1,7 +1,10 @@
 #include "catch.hpp"
 
+#include <chrono>
 #include <concepts>
+#include <coroutine>
 #include <memory>
+#include <stdexcept>
 #include <type_traits>
 #include <utility>
 
@@ -194,4 +197,61 @@ TEST_CASE("A group lives as long as a task of it or a handle to it") {
   while (executor.run_ready().runnable) {
   }
   CHECK(counts.finished == 2);
+}
+
+TEST_CASE("A suspension that is taken back leaves the resume point where it was") {
+  // The child has not suspended, so it ends within its parent's await_suspend, and so may the parent: the cell has to
+  // know the root still.
+  struct DoesNotSuspend {
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    bool await_suspend(std::coroutine_handle<>) const noexcept { return false; }
+    void await_resume() const noexcept {}
+  };
+  struct CompletesAtOnce {
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<> waiting) const { waiting.resume(); }
+    void await_resume() const noexcept {}
+  };
+  auto executor = make_executor();
+  auto throws_in_suspend = []() -> cw::Task<> {
+    try {
+      co_await cw::suspend([](cw::Waker) { throw 1; });
+    } catch (int) {
+    }
+  };
+  auto declines = []() -> cw::Task<> { co_await DoesNotSuspend{}; };
+  auto completes = []() -> cw::Task<> { co_await CompletesAtOnce{}; };
+  int ended = 0;
+  auto first = executor.queue(1).spawn([&]() -> cw::Task<> {
+    co_await throws_in_suspend();
+    ++ended;
+  });
+  auto second = executor.queue(1).spawn([&]() -> cw::Task<> {
+    co_await declines();
+    ++ended;
+  });
+  auto third = executor.queue(1).spawn([&]() -> cw::Task<> {
+    co_await completes();
+    ++ended;
+  });
+  auto handle = executor.remote().spawn(1, []() -> cw::Task<> { co_await cw::suspend([](cw::Waker) {}); });
+  auto waits_twice = [&]() -> cw::Task<> {
+    try {
+      static_cast<void>(co_await handle);
+    } catch (const std::logic_error&) {  // it is being awaited already
+    }
+  };
+  auto fourth = executor.queue(1).spawn([&]() -> cw::Task<> { static_cast<void>(co_await handle); });
+  auto fifth = executor.queue(1).spawn([&]() -> cw::Task<> {
+    co_await waits_twice();
+    ++ended;
+  });
+  while (executor.run_ready().runnable) {
+  }
+  CHECK(ended == 4);
+  CHECK(first.done());
+  CHECK(second.done());
+  CHECK(third.done());
+  CHECK(fifth.done());
+  CHECK(executor.stats().live_tasks == 2);
 }

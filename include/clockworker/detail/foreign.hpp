@@ -114,6 +114,7 @@ class [[nodiscard]] ForeignAwaiter {
     TaskExtras& extras = thread_state.task->need_extras();
     WakeGate& gate = thread_state.task->need_gate(ring.mailbox());
     if (extras.shim == nullptr) extras.shim = make_shim().shim;
+    std::coroutine_handle<> before = thread_state.task->resume_point;
     TaskCell& cell = suspending(frame, WaitsFor::stranger);
     std::uint64_t number = gate.arm();
     extras.shim->expect(detail_waker_access::make(gate, number));
@@ -122,14 +123,15 @@ class [[nodiscard]] ForeignAwaiter {
     try {
       pending = call_await_suspend(extras.shim->handle());
     } catch (...) {
-      retract(ring, cell, gate, number);
+      retract(ring, cell, gate, number, before);
       cell.unset(stranger_pending);
       throw;
     }
     if (!pending) {
-      retract(ring, cell, gate, number);
+      retract(ring, cell, gate, number, before);
     } else if (cell.status == TaskStatus::yielded) {
       pending = false;  // it has completed by now
+      cell.resume_point = before;
       cell.status = TaskStatus::running;
     }
     return pending;

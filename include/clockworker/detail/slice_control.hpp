@@ -23,8 +23,9 @@ inline constexpr std::int64_t never = std::numeric_limits<std::int64_t>::max();
   return now > 0 && length > never - now ? never : now + length;
 }
 
-/// How far apart a queue's tasks let the clock be read, for the slice loop and for should_yield. Each queue has its own: that the
-/// tasks of one are short says nothing of another's, whose first long resume would be seen only after 16 of them.
+/// How far apart a queue's tasks let the clock be read, for the slice loop and for should_yield. Each queue
+/// has its own: that one's tasks are short says nothing of another's, whose long resumes would be seen only
+/// after 16 of them.
 struct Strides {
   std::uint32_t of_resumes = 1;
   std::uint32_t of_checks = 1;
