@@ -60,7 +60,10 @@ TEST_CASE("main in a loop of its own lets the queues run, and they it") {
   });
   int turns = 0;
   executor.run_until(host, [&]() -> cw::Task<> {
-    for (; !done; ++turns) co_await cw::yield_maybe();  // its slice is over from the start
+    while (!done) {
+      ++turns;
+      co_await cw::yield_maybe();  // its slice is over from the start
+    }
   });
   CHECK(turns >= 50);
   CHECK(executor.stats().main_service == 0ns);

@@ -14,6 +14,7 @@
 namespace cw = clockworker;
 using namespace clockworker_test;
 using namespace std::chrono_literals;
+using Catch::Matchers::WithinAbs;
 
 namespace {
 
@@ -139,9 +140,9 @@ TEST_CASE("queues that are always runnable share the time by their weights, with
   contest.run_for(400ms);
   INFO(contest.violation());
   CHECK(contest.holds());
-  CHECK(contest.share(0) == Approx(1.0 / 8).margin(0.01));
-  CHECK(contest.share(1) == Approx(2.0 / 8).margin(0.01));
-  CHECK(contest.share(2) == Approx(5.0 / 8).margin(0.01));
+  CHECK_THAT(contest.share(0), WithinAbs(1.0 / 8, 0.01));
+  CHECK_THAT(contest.share(1), WithinAbs(2.0 / 8, 0.01));
+  CHECK_THAT(contest.share(2), WithinAbs(5.0 / 8, 0.01));
 }
 
 TEST_CASE(
@@ -151,8 +152,8 @@ TEST_CASE(
   contest.run_for(600ms);
   INFO(contest.violation());
   CHECK(contest.holds());
-  CHECK(contest.share(0) == Approx(3.0 / 8).margin(0.01));
-  CHECK(contest.share(1) == Approx(1.0 / 8).margin(0.01));
+  CHECK_THAT(contest.share(0), WithinAbs(3.0 / 8, 0.01));
+  CHECK_THAT(contest.share(1), WithinAbs(1.0 / 8, 0.01));
 }
 
 TEST_CASE("queues that are always runnable share the time by their weights, with heavy-tailed resumes") {
@@ -161,8 +162,8 @@ TEST_CASE("queues that are always runnable share the time by their weights, with
   contest.run_for(8s);
   INFO(contest.violation());
   CHECK(contest.holds());
-  CHECK(contest.share(0) == Approx(0.1).margin(0.01));
-  CHECK(contest.share(1) == Approx(0.7).margin(0.01));
+  CHECK_THAT(contest.share(0), WithinAbs(0.1, 0.01));
+  CHECK_THAT(contest.share(1), WithinAbs(0.7, 0.01));
 }
 
 TEST_CASE("queues of equal weight get equal time though one's resumes are a hundred times longer") {
@@ -170,14 +171,14 @@ TEST_CASE("queues of equal weight get equal time though one's resumes are a hund
   contest.run_for(500ms);
   INFO(contest.violation());
   CHECK(contest.holds());
-  CHECK(contest.share(0) == Approx(0.5).margin(0.01));
+  CHECK_THAT(contest.share(0), WithinAbs(0.5, 0.01));
 }
 
 TEST_CASE("the guarantee holds where readings of the clock are strides apart") {
   // A step of so many resumes ends where a stride does; a stride of 16 resumes of 300 ns counts as one of 4.8 us.
   Contest contest{{{1, constant(300ns), {}}, {3, uniform(7, 100ns, 4us), {}}}, cw::Budget{10s, 64}};
   contest.run_for(100ms);
-  CHECK(contest.share(0) == Approx(0.25).margin(0.01));
+  CHECK_THAT(contest.share(0), WithinAbs(0.25, 0.01));
   for (int queue : {0, 1}) {
     const cw::QueueStats stats = contest.executor().stats(queue);
     const Ns other = contest.executor().stats(1 - queue).longest_resume;
@@ -200,7 +201,7 @@ TEST_CASE("a queue with a short slice is served sooner, with the same share") {
   contest.run_for(600ms);
   INFO(contest.violation());
   CHECK(contest.holds());
-  for (std::size_t i = 0; i < 3; ++i) CHECK(contest.share(i) == Approx(1.0 / 3).margin(0.01));
+  for (std::size_t i = 0; i < 3; ++i) CHECK_THAT(contest.share(i), WithinAbs(1.0 / 3, 0.01));
   const cw::QueueStats quick = contest.executor().stats(1);
   const cw::QueueStats slow = contest.executor().stats(0);
   CHECK(quick.slices == 10 * slow.slices);

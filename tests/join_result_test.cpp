@@ -82,7 +82,8 @@ TEST_CASE("JoinResult: value() rethrows the task's own exception, as often as it
   CHECK(thrown_text<std::runtime_error>([&] { static_cast<void>(result.value()); }) == "mine");
   CHECK(thrown_text<std::runtime_error>([&] { static_cast<void>(result.value()); }) == "mine");
   CHECK(result.error().code() == cw::JoinErrc::exception);
-  CHECK(thrown_text<std::runtime_error>([&] { std::rethrow_exception(result.error().exception()); }) == "mine");
+  CHECK(thrown_text<std::runtime_error>([&] { std::rethrow_exception(result.error().exception()); }) ==
+        "mine");
 }
 
 TEST_CASE("JoinResult: value() of a cancelled one throws a JoinError that says so", "[join]") {
@@ -123,7 +124,8 @@ TEST_CASE("JoinResult: a value whose move throws stays where it is, to be taken 
 TEST_CASE("JoinError: each code has its text", "[join]") {
   using cw::JoinErrc;
   CHECK(std::string{cw::JoinError{JoinErrc::cancelled}.what()} == "clockworker: the task was cancelled");
-  CHECK(std::string{cw::JoinError{JoinErrc::exception}.what()} == "clockworker: the task ended with an exception");
+  CHECK(std::string{cw::JoinError{JoinErrc::exception}.what()} ==
+        "clockworker: the task ended with an exception");
   CHECK(std::string{cw::JoinError{JoinErrc::result_taken}.what()} ==
         "clockworker: the task's result was taken before");
   const std::exception& base = cw::JoinError{JoinErrc::cancelled};

@@ -31,9 +31,12 @@ template <class T>
 std::string reason(const cw::JoinResult<T>& result) {
   if (result.has_value()) return "value";
   switch (result.error().code()) {
-    case cw::JoinErrc::cancelled: return "cancelled";
-    case cw::JoinErrc::exception: return "exception";
-    case cw::JoinErrc::result_taken: return "result_taken";
+    case cw::JoinErrc::cancelled:
+      return "cancelled";
+    case cw::JoinErrc::exception:
+      return "exception";
+    case cw::JoinErrc::result_taken:
+      return "result_taken";
   }
   return "?";
 }
@@ -104,7 +107,9 @@ TEST_CASE("JoinHandle: a cancelled task stays cancelled however often it is aske
   CHECK(reason(*handle.try_take()) == "cancelled");
 }
 
-TEST_CASE("JoinHandle: an empty one has no id, is not done, aborts nothing and refuses to be taken or awaited", "[join]") {
+TEST_CASE(
+    "JoinHandle: an empty one has no id, is not done, aborts nothing and refuses to be taken or awaited",
+    "[join]") {
   cw::JoinHandle<int> none;
   CHECK_FALSE(none.valid());
   CHECK_FALSE(none.done());
@@ -227,7 +232,9 @@ TEST_CASE("JoinHandle: a second awaiter at once is refused, and the first is ser
   CHECK(first.try_take()->value());
 }
 
-TEST_CASE("JoinHandle: one of another executor is refused while its task lives; once it has ended, any may take it", "[join]") {
+TEST_CASE(
+    "JoinHandle: one of another executor is refused while its task lives; once it has ended, any may take it",
+    "[join]") {
   ManualExecutor one = manual_executor();
   ManualExecutor two = manual_executor();
   cw::JoinHandle<int> handle = one.queue(0).spawn(give_later, 4);
@@ -261,7 +268,8 @@ TEST_CASE("JoinHandle: if the task that awaits it is aborted, another may await 
   CHECK(second.try_take()->value());
 }
 
-TEST_CASE("JoinHandle: one that outlives its executor finds its task cancelled, and abort() does nothing", "[join]") {
+TEST_CASE("JoinHandle: one that outlives its executor finds its task cancelled, and abort() does nothing",
+          "[join]") {
   cw::JoinHandle<> waiting;
   cw::JoinHandle<> never_started;
   {
@@ -320,7 +328,8 @@ TEST_CASE("JoinHandle: a handle dropped while it is being awaited leaves the awa
   CHECK(waiter.try_take()->value() == 5);
 }
 
-TEST_CASE("JoinHandle: who waits goes on after the frame, the callable and its arguments are gone", "[join]") {
+TEST_CASE("JoinHandle: who waits goes on after the frame, the callable and its arguments are gone",
+          "[join]") {
   ManualExecutor executor = manual_executor();
   cw::QueueHandle queue = executor.queue(0);
   Log log;

@@ -26,7 +26,7 @@ namespace model {
 
 namespace cw = clockworker;
 
-enum class Phase { unstarted, running, runnable, sleeping, waiting, abroad, joining };
+enum class Phase { unstarted, running, maybe_runnable, runnable, sleeping, waiting, abroad, joining };
 
 struct Record {
   std::size_t index = 0;
@@ -341,11 +341,16 @@ class World {
   void note_abort(Record& record) {
     if (record.gone || record.returned || record.threw) return;
     record.may_be_cancelled = true;
-    if (record.phase == Phase::running) {
+    if (record.phase == Phase::running || (record.phase == Phase::maybe_runnable && is_current(record))) {
       record.aborted_while_running = true;
     } else {
       record.may_not_resume = true;
     }
+  }
+  /// In yield_maybe() a timer may go off while the task has not yielded, and a stop callback abort just this one.
+  [[nodiscard]] static bool is_current(const Record& record) {
+    const cw::detail::TaskCell* task = cw::detail::thread_state.task;
+    return task != nullptr && task->id == record.id;
   }
   [[nodiscard]] bool cancellation_expected(const Record& record) const {
     return record.may_be_cancelled || now() >= patience_ends_;

@@ -75,7 +75,7 @@ inline cw::Task<Value> World::body(Record& record, Sentinel, Tracked, int depth)
         goes_on(record);
         break;
       case 2:
-        record.phase = Phase::runnable;
+        record.phase = Phase::maybe_runnable;
         co_await cw::yield_maybe();
         goes_on(record);
         break;
@@ -294,6 +294,7 @@ inline void World::quiesce() {
     switch (r.phase) {
       case Phase::unstarted:
       case Phase::running:
+      case Phase::maybe_runnable:
       case Phase::runnable: require(false, "is runnable, and has been forgotten", r); break;
       case Phase::sleeping: require(r.deadline > now(), "has slept long enough, and has been forgotten", r); break;
       case Phase::waiting:

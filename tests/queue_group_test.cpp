@@ -20,7 +20,8 @@ cw::Task<std::uint64_t> group_of_this() { co_return cw::this_task::group().id();
 
 cw::Task<> sleep_long() { co_await cw::sleep_for(1h); }
 
-TEST_CASE("group: tasks of equal ids share one, known by the hash; a task of none is a group of its own", "[group]") {
+TEST_CASE("group: tasks of equal ids share one, known by the hash; a task of none is a group of its own",
+          "[group]") {
   ManualExecutor executor = manual_executor();
   cw::QueueHandle queue = executor.queue(0);
   cw::JoinHandle<std::uint64_t> a = queue.group(std::string{"a"}).spawn(group_of_this);
@@ -149,14 +150,16 @@ TEST_CASE("group: handles and tasks of one may outlive the executor", "[group]")
   CHECK(handle.done());
 }
 
-TEST_CASE("named: tasks carry the name of the handle they were spawned through, and keep the group", "[named]") {
+TEST_CASE("named: tasks carry the name of the handle they were spawned through, and keep the group",
+          "[named]") {
   ManualExecutor executor = manual_executor();
   cw::QueueHandle plain = executor.queue(0);
   cw::QueueHandle named = plain.group(3).named("reader");
   cw::QueueHandle renamed = named.named("writer");
   cw::QueueHandle regrouped = named.group(4);
   std::vector<cw::JoinHandle<>> handles;
-  for (const cw::QueueHandle* queue : {&plain, &named, &renamed, &regrouped}) handles.push_back(queue->spawn(sleep_long));
+  for (const cw::QueueHandle* queue : {&plain, &named, &renamed, &regrouped})
+    handles.push_back(queue->spawn(sleep_long));
   std::vector<cw::TaskInfo> tasks = executor.tasks();
   REQUIRE(tasks.size() == 4);
   CHECK(tasks[0].name.empty());

@@ -110,7 +110,8 @@ TEST_CASE("spawn: rvalues are moved in and never copied, lvalues are copied once
   Census copied;
   Counted lvalue{copied};
   cw::JoinHandle<> handle = executor.queue(0).spawn(
-      [kept = Counted{callable}](const Counted&, const Counted&) -> cw::Task<> { co_return; }, Counted{moved}, lvalue);
+      [kept = Counted{callable}](const Counted&, const Counted&) -> cw::Task<> { co_return; }, Counted{moved},
+      lvalue);
   CHECK(callable.copies == 0);
   CHECK(moved.copies == 0);
   CHECK(copied.copies == 1);
@@ -169,16 +170,16 @@ TEST_CASE("spawn: std::ref refers to the caller's object", "[spawn]") {
 
 TEST_CASE("spawn: arguments and callables may be move-only", "[spawn]") {
   ManualExecutor executor = manual_executor();
-  auto by_value = [](std::unique_ptr<int> p) -> cw::Task<int> { co_return* p; };
+  auto by_value = [](std::unique_ptr<int> p) -> cw::Task<int> { co_return *p; };
   CHECK(run_and_take(executor, executor.queue(0).spawn(by_value, std::make_unique<int>(4))) == 4);
   auto by_rvalue = [](std::unique_ptr<int>&& p) -> cw::Task<int> {
     co_await cw::yield_now();
-    co_return* p;
+    co_return *p;
   };
   CHECK(run_and_take(executor, executor.queue(0).spawn(by_rvalue, std::make_unique<int>(5))) == 5);
   auto capturing = [p = std::make_unique<int>(6)]() -> cw::Task<int> {
     co_await cw::yield_now();
-    co_return* p;
+    co_return *p;
   };
   CHECK(run_and_take(executor, executor.queue(0).spawn(std::move(capturing))) == 6);
 }
@@ -194,7 +195,8 @@ struct Account {
   }
 };
 
-TEST_CASE("spawn: member functions are called on a copy, through a pointer, a smart pointer or std::ref", "[spawn]") {
+TEST_CASE("spawn: member functions are called on a copy, through a pointer, a smart pointer or std::ref",
+          "[spawn]") {
   ManualExecutor executor = manual_executor();
   cw::QueueHandle queue = executor.queue(0);
   Account account;
@@ -248,7 +250,8 @@ TEST_CASE("spawn: if a copy of the callable or of an argument throws, nothing ha
   CHECK(executor.stats().spawned == 0);
 }
 
-TEST_CASE("spawn: a callable that shuts its executor down gets a cancelled task, and lets go of all", "[spawn]") {
+TEST_CASE("spawn: a callable that shuts its executor down gets a cancelled task, and lets go of all",
+          "[spawn]") {
   ManualExecutor executor = manual_executor();
   Log log;
   cw::JoinHandle<> handle = executor.queue(0).spawn([&, kept = Epitaph{log, "callable"}] {

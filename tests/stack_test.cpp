@@ -5,9 +5,9 @@
 #include "catch.hpp"
 #include "task_fixtures.hpp"
 
+#include <pthread.h>
 #include <coroutine>
 #include <cstddef>
-#include <pthread.h>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -65,23 +65,23 @@ cw::Task<int> one() { co_return 1; }
 
 TEST_CASE("stack: a million children that end at once, awaited one after the other", "[stack]") {
   CHECK(result_on_small_stack([]() -> cw::Task<int> {
-    int sum = 0;
-    for (int i = 0; i < million; ++i) sum += co_await one();
-    co_return sum;
-  }) == million);
+          int sum = 0;
+          for (int i = 0; i < million; ++i) sum += co_await one();
+          co_return sum;
+        }) == million);
 }
 
 TEST_CASE("stack: a million yields, in a child too", "[stack]") {
   CHECK(result_on_small_stack([]() -> cw::Task<int> {
-    auto child = []() -> cw::Task<int> {
-      int count = 0;
-      for (; count < million / 2; ++count) co_await cw::yield_now();
-      co_return count;
-    };
-    int count = co_await child();
-    for (int i = 0; i < million / 2; ++i, ++count) co_await cw::yield_now();
-    co_return count;
-  }) == million);
+          auto child = []() -> cw::Task<int> {
+            int count = 0;
+            for (; count < million / 2; ++count) co_await cw::yield_now();
+            co_return count;
+          };
+          int count = co_await child();
+          for (int i = 0; i < million / 2; ++i, ++count) co_await cw::yield_now();
+          co_return count;
+        }) == million);
 }
 
 TEST_CASE("stack: a million foreign awaits that complete at once", "[stack]") {
@@ -91,11 +91,11 @@ TEST_CASE("stack: a million foreign awaits that complete at once", "[stack]") {
     [[nodiscard]] int await_resume() const noexcept { return 1; }
   };
   CHECK(result_on_small_stack([]() -> cw::Task<int> {
-    int sum = 0;
-    AtOnce at_once;
-    for (int i = 0; i < million; ++i) sum += co_await at_once;
-    co_return sum;
-  }) == million);
+          int sum = 0;
+          AtOnce at_once;
+          for (int i = 0; i < million; ++i) sum += co_await at_once;
+          co_return sum;
+        }) == million);
 }
 
 enum class Bottom { value, yield_then_value, exception, yield_then_exception, sleep };
@@ -107,7 +107,8 @@ cw::Task<int> descend(int depth, Bottom bottom) {
   }
   if (bottom == Bottom::yield_then_value || bottom == Bottom::yield_then_exception) co_await cw::yield_now();
   if (bottom == Bottom::sleep) co_await cw::sleep_for(1h);
-  if (bottom == Bottom::exception || bottom == Bottom::yield_then_exception) throw std::runtime_error("bottom");
+  if (bottom == Bottom::exception || bottom == Bottom::yield_then_exception)
+    throw std::runtime_error("bottom");
   co_return 0;
 }
 
@@ -119,14 +120,14 @@ TEST_CASE("stack: 100,000 awaits deep, and up again by value", "[stack]") {
 TEST_CASE("stack: 100,000 awaits deep, and up again by exception", "[stack]") {
   for (Bottom bottom : {Bottom::exception, Bottom::yield_then_exception}) {
     CHECK(result_on_small_stack([bottom]() -> cw::Task<std::string> {
-      std::string text;
-      try {
-        co_await descend(many, bottom);
-      } catch (const std::runtime_error& e) {
-        text = e.what();
-      }
-      co_return text;
-    }) == "bottom");
+            std::string text;
+            try {
+              co_await descend(many, bottom);
+            } catch (const std::runtime_error& e) {
+              text = e.what();
+            }
+            co_return text;
+          }) == "bottom");
   }
 }
 
@@ -223,8 +224,8 @@ TEST_CASE("stack: 100,000 tasks, each of which the former holds alone, are let g
     ManualExecutor executor = manual_executor();
     cw::JoinHandle<> last = executor.queue(0).spawn([]() -> cw::Task<> { co_return; });
     for (int i = 0; i < many; ++i) {
-      last = executor.queue(0).spawn([](cw::JoinHandle<>& kept) -> cw::Task<> { static_cast<void>(co_await kept); },
-                                     std::move(last));
+      last = executor.queue(0).spawn(
+          [](cw::JoinHandle<>& kept) -> cw::Task<> { static_cast<void>(co_await kept); }, std::move(last));
     }
     run_all(executor);
     live = executor.stats().live_tasks;

@@ -9,6 +9,7 @@
 namespace cw = clockworker;
 using namespace clockworker_test;
 using namespace std::chrono_literals;
+using Catch::Matchers::WithinAbs;
 
 namespace {
 
@@ -70,8 +71,8 @@ TEST_CASE("a queue's numbers are those of a schedule worked out by hand") {
   CHECK(quick.lag == -1'500us);
   CHECK(quick.worst_debt == -1'500us);
   CHECK(quick.worst_lag == 0us);
-  CHECK(quick.share_entitled == Approx(0.25));
-  CHECK(quick.share_received == Approx(1.0));
+  CHECK_THAT(quick.share_entitled, WithinAbs(0.25, 1e-9));
+  CHECK_THAT(quick.share_received, WithinAbs(1.0, 1e-9));
   CHECK(quick.longest_resume == 1'500us);
   CHECK(quick.live_tasks == 1);
   CHECK(quick.runnable_tasks == 1);
@@ -83,8 +84,8 @@ TEST_CASE("a queue's numbers are those of a schedule worked out by hand") {
   CHECK(slow.lag == 750us);
   CHECK(slow.worst_lag == 1'500us);
   CHECK(slow.worst_debt == 0us);
-  CHECK(slow.share_entitled == Approx(0.75));
-  CHECK(slow.share_received == Approx(0.6));
+  CHECK_THAT(slow.share_entitled, WithinAbs(0.75, 1e-9));
+  CHECK_THAT(slow.share_received, WithinAbs(0.6, 1e-9));
 
   executor.run_ready(cw::Budget{1h, 3});
   slow = executor.stats(1);
@@ -122,14 +123,14 @@ TEST_CASE("a queue's shares count the time only while it is runnable") {
   VirtualExecutor<> executor = pair();
   executor.queue(0).spawn(steps, 10, 1ms);
   executor.run_ready(unbounded);
-  CHECK(executor.stats(0).share_received == Approx(1.0));
-  CHECK(executor.stats(0).share_entitled == Approx(1.0));
+  CHECK_THAT(executor.stats(0).share_received, WithinAbs(1.0, 1e-9));
+  CHECK_THAT(executor.stats(0).share_entitled, WithinAbs(1.0, 1e-9));
   executor.queue(1).spawn(steps, 10, 1ms);
   executor.run_ready(cw::Budget{1h, 5});
-  CHECK(executor.stats(1).share_received == Approx(1.0));
+  CHECK_THAT(executor.stats(1).share_received, WithinAbs(1.0, 1e-9));
   executor.run_ready(unbounded);
-  CHECK(executor.stats(0).share_received == Approx(1.0));
-  CHECK(executor.stats(1).share_received == Approx(1.0));
+  CHECK_THAT(executor.stats(0).share_received, WithinAbs(1.0, 1e-9));
+  CHECK_THAT(executor.stats(1).share_received, WithinAbs(1.0, 1e-9));
 }
 
 TEST_CASE("waits begin when a queue turns runnable: after a sleep in the host, and in the midst of a drive") {

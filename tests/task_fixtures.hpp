@@ -47,7 +47,8 @@ using Log = std::vector<std::string>;
 class Epitaph {
  public:
   Epitaph(Log& log, std::string name) : log_{&log}, name_{std::move(name)} {}
-  Epitaph(Epitaph&& other) noexcept : log_{std::exchange(other.log_, nullptr)}, name_{std::move(other.name_)} {}
+  Epitaph(Epitaph&& other) noexcept
+      : log_{std::exchange(other.log_, nullptr)}, name_{std::move(other.name_)} {}
   Epitaph(const Epitaph&) = delete;
   Epitaph& operator=(const Epitaph&) = delete;
   ~Epitaph() {

@@ -14,7 +14,8 @@ namespace {
 using namespace clockworker_test;
 
 static_assert(sizeof(cw::Task<std::string>) == sizeof(void*));
-static_assert(std::is_nothrow_move_constructible_v<cw::Task<>> && std::is_nothrow_move_assignable_v<cw::Task<>>);
+static_assert(std::is_nothrow_move_constructible_v<cw::Task<>> &&
+              std::is_nothrow_move_assignable_v<cw::Task<>>);
 static_assert(!std::is_copy_constructible_v<cw::Task<>> && !std::is_copy_assignable_v<cw::Task<>>);
 static_assert(std::is_same_v<cw::Task<>, cw::Task<void>>);
 
@@ -149,8 +150,9 @@ struct Pair {
   int second;
 };
 
-TEST_CASE("Task: a value may lack a default constructor, be made explicitly from what is returned, or of braces",
-          "[task]") {
+TEST_CASE(
+    "Task: a value may lack a default constructor, be made explicitly from what is returned, or of braces",
+    "[task]") {
   auto no_default = []() -> cw::Task<NoDefault> { co_return 5; };
   auto aggregate = []() -> cw::Task<Pair> { co_return {1, 2}; };
   run_main([&]() -> cw::Task<> {
@@ -244,7 +246,8 @@ struct ThrowingMove {
   int& fuse;
 };
 
-TEST_CASE("Task: a value whose move throws comes through, or its exception does, and nothing leaks", "[task]") {
+TEST_CASE("Task: a value whose move throws comes through, or its exception does, and nothing leaks",
+          "[task]") {
   Census census;
   std::vector<std::string> outcomes;
   for (int fuse = 1; fuse <= 3; ++fuse) {
@@ -300,8 +303,9 @@ TEST_CASE("Task: awaiting an empty one throws std::logic_error that says so", "[
 
 TEST_CASE("Task: spawning an empty one throws std::invalid_argument, and no task is born", "[task]") {
   ManualExecutor executor = manual_executor();
-  CHECK(thrown_text<std::invalid_argument>([&] { static_cast<void>(executor.queue(0).spawn(cw::Task<int>{})); }) ==
-        "clockworker: spawn() of an empty Task: it was moved from, awaited or spawned");
+  CHECK(thrown_text<std::invalid_argument>([&] {
+          static_cast<void>(executor.queue(0).spawn(cw::Task<int>{}));
+        }) == "clockworker: spawn() of an empty Task: it was moved from, awaited or spawned");
   CHECK(executor.stats().live_tasks == 0);
   CHECK(executor.stats().spawned == 0);
 }

@@ -38,7 +38,8 @@ TEST_CASE("this_task: nor is the code between two resumes in a task", "[this_tas
                   std::logic_error);
 }
 
-TEST_CASE("this_task: tells the id and the queue, in children too, and after a change of queue", "[this_task]") {
+TEST_CASE("this_task: tells the id and the queue, in children too, and after a change of queue",
+          "[this_task]") {
   ManualExecutor executor = manual_executor();
   std::vector<cw::TaskId> ids;
   std::vector<std::string> queues;
@@ -165,7 +166,8 @@ TEST_CASE("stop_token: all of one task are of one source, those of two are not",
   CHECK_FALSE(tokens[1] == tokens[2]);
 }
 
-TEST_CASE("stop_token: a task that ends by itself stops nothing, and its token then never can be", "[this_task]") {
+TEST_CASE("stop_token: a task that ends by itself stops nothing, and its token then never can be",
+          "[this_task]") {
   ManualExecutor executor = manual_executor();
   cw::stop_token token;
   cw::JoinHandle<> handle = executor.queue(0).spawn([&]() -> cw::Task<> {

@@ -43,9 +43,9 @@ class Slot {
 };
 
 /// A short time that differs from call to call, so that threads do not meet at the same point every time.
-void dawdle(std::uint32_t& state) {
+void dawdle(std::uint32_t& state, std::uint32_t longest = 63) {
   state = state * 1664525U + 1013904223U;
-  for (std::uint32_t i = (state >> 24) & 63U; i != 0; --i) std::atomic_signal_fence(std::memory_order_seq_cst);
+  for (std::uint32_t i = (state >> 16) & longest; i != 0; --i) std::atomic_signal_fence(std::memory_order_seq_cst);
 }
 
 TEST_CASE("Waker: many threads that wake many tasks, each suspension twice, lose none", "[waker]") {
@@ -172,7 +172,7 @@ TEST_CASE("Waker: an abort and a wake from another thread may meet", "[waker]") 
         co_await cw::suspend(hand_over);
       });
       co_await cw::yield_now();
-      dawdle(random);
+      dawdle(random, 4095);
       handle.abort();
       auto result = co_await handle;
       ++(result.has_value() ? completed : cancelled);
@@ -197,12 +197,12 @@ TEST_CASE("Waker: a callable that throws after it has given its waker away takes
   }};
   constexpr int rounds = 10'000;
   int caught = 0, ended_by_a_stale_wake = 0;
-  executor.run_until([&]() -> cw::Task<> {
+  executor.queue(0).spawn([&]() -> cw::Task<> {
     std::uint32_t random = 4;
     for (int round = 0; round < rounds; ++round) {
       auto throws = [&](cw::Waker waker) {
         slot.put(std::move(waker));
-        dawdle(random);
+        dawdle(random, 4095);  // so that the wake comes now before the throw and now after it
         throw round;
       };
       try {
@@ -213,9 +213,9 @@ TEST_CASE("Waker: a callable that throws after it has given its waker away takes
       bool released = false;
       auto let_another_wake = [&](const cw::Waker& waker) {
         executor.queue(0).spawn([&released, waker]() -> cw::Task<> {
+          for (int i = 0; i < 3; ++i) co_await cw::yield_now();
           released = true;
           waker.wake();
-          co_return;
         });
       };
       co_await cw::suspend(let_another_wake);
@@ -223,6 +223,7 @@ TEST_CASE("Waker: a callable that throws after it has given its waker away takes
       while (!released) co_await cw::yield_now();
     }
   });
+  executor.run_until_idle();
   over = true;
   thread.join();
   CHECK(caught == rounds);

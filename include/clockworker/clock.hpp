@@ -125,19 +125,39 @@ class TscClock {
     return __get_cpuid(0x80000007U, &a, &b, &c, &d) != 0 && (d & (1U << 8)) != 0;
   }
 
+  struct Reading {
+    TimePoint time;
+    std::uint64_t ticks;
+  };
+
+  /// The closest of a few attempts: a pause of the thread between the two clocks would falsify the rate for good.
+  static Reading read_both() noexcept {
+    Reading best{};
+    std::uint64_t closest = ~std::uint64_t{0};
+    for (int attempt = 0; attempt < 5; ++attempt) {
+      std::uint64_t before = read();
+      TimePoint time = SteadyClock::now();
+      std::uint64_t took = read() - before;
+      if (took >= closest) continue;
+      closest = took;
+      best = Reading{time, before + took / 2};
+    }
+    return best;
+  }
+
   static Scale calibrate() noexcept {
     Scale scale;
     if (!invariant()) return scale;
-    TimePoint start = SteadyClock::now();
-    std::uint64_t first = read();
-    TimePoint end = start;
-    while (end - start < std::chrono::milliseconds{10}) end = SteadyClock::now();
-    std::uint64_t ticks = read() - first;
+    const Reading start = read_both();
+    while (SteadyClock::now() - start.time < std::chrono::milliseconds{10}) {
+    }
+    const Reading end = read_both();
+    std::uint64_t ticks = end.ticks - start.ticks;
     if (ticks < 1'000'000) return scale;  // slower than 100 MHz: not the counter we know
-    double ratio = static_cast<double>((end - start).count()) / static_cast<double>(ticks);
+    double ratio = static_cast<double>((end.time - start.time).count()) / static_cast<double>(ticks);
     scale.ns_per_tick_32 = static_cast<std::uint64_t>(ratio * 4294967296.0);
-    scale.base_ticks = first + ticks;
-    scale.base_time = end;
+    scale.base_ticks = end.ticks;
+    scale.base_time = end.time;
     scale.usable = true;
     return scale;
   }

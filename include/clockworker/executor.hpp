@@ -87,9 +87,9 @@ class Executor {
   QueueHandle add_queue(Key key, QueueOptions options, TaskScheduler auto scheduler) {
     std::string name = options.name.empty() ? detail::text_of(key, lanes_.size()) : options.name;
     detail::check_queue_options(options, name, "add_queue()");
-    if (look_up(key) != nullptr) {
-      throw std::invalid_argument("clockworker: add_queue(): there is a queue '" +
-                                  detail::text_of(key, lanes_.size()) + "' already");
+    if (const detail::WorkQueueBase* present = look_up(key)) {
+      throw std::invalid_argument("clockworker: add_queue(): the key '" + detail::text_of(key) +
+                                  "' is taken already, by queue '" + present->name + "'");
     }
     auto queue = make_queue(ring_, options, std::move(name), std::move(scheduler));
     return take_in(std::move(key), std::move(queue), options.weight);
@@ -267,7 +267,7 @@ class Executor {
   [[nodiscard]] detail::WorkQueueBase& find(const Key& key, const char* call) const {
     if (detail::WorkQueueBase* queue = look_up(key)) return *queue;
     throw std::out_of_range(std::string{"clockworker: "} + call + ": there is no queue '" +
-                            detail::text_of(key, lanes_.size()) + "'");
+                            detail::text_of(key) + "'");
   }
   /// For spawns from other threads: the queue of a key that has forgotten its type; null if there is none.
   static detail::WorkQueueBase* find_for_remote(detail::Ring& ring, const detail::RemoteKey& key) {

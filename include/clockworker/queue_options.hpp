@@ -33,17 +33,24 @@ struct QueueOptions {
 
 namespace detail {
 
-/// A key as error texts and statistics show it.
+inline constexpr std::size_t no_position = static_cast<std::size_t>(-1);
+
+/// A key as error texts and statistics show it: a text or number as it is, an enum by its number, another type by its
+/// `to_string(key)`; if it has none, by where its queue stands.
 template <class Key>
-[[nodiscard]] std::string text_of(const Key& key, std::size_t position) {
+[[nodiscard]] std::string text_of(const Key& key, std::size_t position = no_position) {
   if constexpr (std::is_convertible_v<const Key&, std::string_view>) {
     return std::string{std::string_view{key}};
   } else if constexpr (std::is_enum_v<Key>) {
     return std::to_string(static_cast<std::underlying_type_t<Key>>(key));
   } else if constexpr (std::is_arithmetic_v<Key>) {
     return std::to_string(key);
+  } else if constexpr (requires {
+                         { to_string(key) } -> std::convertible_to<std::string>;
+                       }) {
+    return to_string(key);
   } else {
-    return "#" + std::to_string(position);
+    return position == no_position ? "(a key whose type has no to_string)" : "#" + std::to_string(position);
   }
 }
 

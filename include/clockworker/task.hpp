@@ -99,6 +99,11 @@ class [[nodiscard]] TaskAwaiter {
  public:
   using clockworker_native = void;
   static constexpr std::uint32_t deepest_nesting = 32;
+  static_assert(std::is_void_v<T> || std::is_reference_v<T> ||
+                    alignof(std::conditional_t<std::is_void_v<T>, char, std::remove_reference_t<T>>) <=
+                        __STDCPP_DEFAULT_NEW_ALIGNMENT__,
+                "clockworker: co_await of a Task<T> whose T asks for more alignment than plain new gives: compilers do "
+                "not align coroutine frames so; return it by a pointer, or spawn the task");
 
   explicit TaskAwaiter(std::coroutine_handle<TaskPromise<T>> child) noexcept : child_{child} {}
   TaskAwaiter(const TaskAwaiter&) = delete;

@@ -78,7 +78,8 @@ Lazy<int> foreign_parent(Stranger* waits_for, bool fails) {
   co_return below + 1;
 }
 
-TEST_CASE("foreign: a foreign coroutine with symmetric transfer runs, and gives its value or its exception", "[foreign]") {
+TEST_CASE("foreign: a foreign coroutine with symmetric transfer runs, and gives its value or its exception",
+          "[foreign]") {
   ManualExecutor executor = manual_executor();
   Log log;
   int value = 0;

@@ -32,7 +32,8 @@ cw::JoinHandle<> spawn_waiting(const cw::QueueHandle& queue, Stranger& stranger,
 
 const Log all_destroyed{"inner", "outer", "callable"};
 
-TEST_CASE("foreign: an aborted task keeps its frames until the stranger resumes it; then they go", "[foreign]") {
+TEST_CASE("foreign: an aborted task keeps its frames until the stranger resumes it; then they go",
+          "[foreign]") {
   ManualExecutor executor = manual_executor();
   Stranger stranger;
   Log log;
@@ -51,7 +52,8 @@ TEST_CASE("foreign: an aborted task keeps its frames until the stranger resumes 
   CHECK(handle.try_take()->error().code() == cw::JoinErrc::cancelled);
 }
 
-TEST_CASE("foreign: a stranger that listens to the stop token lets go of an aborted task at once", "[foreign]") {
+TEST_CASE("foreign: a stranger that listens to the stop token lets go of an aborted task at once",
+          "[foreign]") {
   ManualExecutor executor = manual_executor();
   Stranger stranger;
   bool went_on = false;
@@ -67,7 +69,9 @@ TEST_CASE("foreign: a stranger that listens to the stop token lets go of an abor
   CHECK_FALSE(went_on);
 }
 
-TEST_CASE("foreign: a task that aborted itself ends at the next await that suspends, not at one that does not", "[foreign]") {
+TEST_CASE(
+    "foreign: a task that aborted itself ends at the next await that suspends, not at one that does not",
+    "[foreign]") {
   struct AtOnce {
     [[nodiscard]] bool await_ready() const noexcept { return false; }
     void await_suspend(std::coroutine_handle<> frame) const { frame.resume(); }
@@ -90,6 +94,26 @@ TEST_CASE("foreign: a task that aborted itself ends at the next await that suspe
   run_all(executor);
   CHECK(handle.done());
   CHECK(log == Log{"at once"});
+}
+
+TEST_CASE("foreign: once it has completed, an abort reaches what the task waits for next", "[foreign]") {
+  ManualExecutor executor = manual_executor();
+  Stranger stranger;
+  Log log;
+  cw::JoinHandle<> handle = executor.queue(0).spawn([&]() -> cw::Task<> {
+    Epitaph local{log, "frame"};
+    co_await stranger;
+    log.push_back("completed");
+    co_await cw::sleep_for(1h);
+    log.push_back("never");
+  });
+  run_all(executor);
+  stranger.complete();
+  run_all(executor);
+  handle.abort();
+  run_all(executor);
+  CHECK(handle.done());
+  CHECK(log == Log{"completed", "frame"});
 }
 
 TEST_CASE("foreign: an executor's end cancels the task and leaves the frames to the stranger", "[foreign]") {
@@ -126,7 +150,8 @@ TEST_CASE("foreign: so it is if the handle goes before the frames do, or if ther
   }
 }
 
-TEST_CASE("foreign: at the executor's end a stranger that listens to the stop token lets go in time", "[foreign]") {
+TEST_CASE("foreign: at the executor's end a stranger that listens to the stop token lets go in time",
+          "[foreign]") {
   Stranger stranger;
   Log log;
   {
@@ -142,7 +167,8 @@ TEST_CASE("foreign: at the executor's end a stranger that listens to the stop to
   CHECK(log == Log{"frame"});
 }
 
-TEST_CASE("foreign: one that had completed, but whose task had not had its turn, ends with the executor", "[foreign]") {
+TEST_CASE("foreign: one that had completed, but whose task had not had its turn, ends with the executor",
+          "[foreign]") {
   Stranger stranger;
   Log log;
   {
@@ -170,7 +196,8 @@ cw::Task<> own(Stranger& stranger) {
   co_await cw::sleep_for(1h);
 }
 
-TEST_CASE("foreign: a frame that goes with the executor may complete what a newer task waits for", "[foreign]") {
+TEST_CASE("foreign: a frame that goes with the executor may complete what a newer task waits for",
+          "[foreign]") {
   Stranger stranger;
   Log log;
   cw::JoinHandle<> waiting;
@@ -198,8 +225,10 @@ TEST_CASE("foreign: and what an older task waits for", "[foreign]") {
   CHECK(waiting.try_take()->error().code() == cw::JoinErrc::cancelled);
 }
 
-TEST_CASE("foreign: frames left to a stranger may hold handles of their executor, and a task of it may await theirs",
-          "[foreign]") {
+TEST_CASE(
+    "foreign: frames left to a stranger may hold handles of their executor, and a task of it may await "
+    "theirs",
+    "[foreign]") {
   Stranger stranger;
   Log log;
   {
@@ -215,7 +244,8 @@ TEST_CASE("foreign: frames left to a stranger may hold handles of their executor
         },
         std::move(sleeper), executor.queue(1).group(7));
     static_cast<void>(executor.queue(1).spawn(
-        [](cw::JoinHandle<>& joins) -> cw::Task<> { static_cast<void>(co_await joins); }, std::move(waiting)));
+        [](cw::JoinHandle<>& joins) -> cw::Task<> { static_cast<void>(co_await joins); },
+        std::move(waiting)));
     run_all(executor);
   }
   CHECK(log.empty());
@@ -228,7 +258,8 @@ TEST_CASE("foreign: several tasks may be left to strangers, who complete in any 
   Log logs[3];
   {
     ManualExecutor executor = manual_executor();
-    for (int i = 0; i < 3; ++i) static_cast<void>(spawn_waiting(executor.queue(i % 2), strangers[i], logs[i]));
+    for (int i = 0; i < 3; ++i)
+      static_cast<void>(spawn_waiting(executor.queue(i % 2), strangers[i], logs[i]));
     run_all(executor);
   }
   for (int i : {1, 2, 0}) {

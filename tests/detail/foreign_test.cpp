@@ -67,11 +67,14 @@ struct BoolSuspend {
 
 struct GiveBack {
   [[nodiscard]] bool await_ready() const noexcept { return false; }
-  [[nodiscard]] std::coroutine_handle<> await_suspend(std::coroutine_handle<> frame) const noexcept { return frame; }
+  [[nodiscard]] std::coroutine_handle<> await_suspend(std::coroutine_handle<> frame) const noexcept {
+    return frame;
+  }
   void await_resume() const noexcept {}
 };
 
-TEST_CASE("foreign: whatever completes within await_suspend goes on without a trip through the queue", "[foreign]") {
+TEST_CASE("foreign: whatever completes within await_suspend goes on without a trip through the queue",
+          "[foreign]") {
   Log log;
   int total = run_beside_another(
       [&]() -> cw::Task<int> {
@@ -128,7 +131,8 @@ TEST_CASE("foreign: another task, of another queue, may complete it", "[foreign]
   CHECK(log == Log{"completed on 0", "back on 1"});
 }
 
-TEST_CASE("foreign: an await_suspend that returns true, or a coroutine that does nothing, waits", "[foreign]") {
+TEST_CASE("foreign: an await_suspend that returns true, or a coroutine that does nothing, waits",
+          "[foreign]") {
   struct ToNoop {
     std::coroutine_handle<>* to;
     [[nodiscard]] bool await_ready() const noexcept { return false; }
@@ -182,7 +186,8 @@ struct ByFreeFunction {
   return ByMember::Awaiter{of.value};
 }
 
-TEST_CASE("foreign: operator co_await is found as a member, of rvalues alone too, and as a free function", "[foreign]") {
+TEST_CASE("foreign: operator co_await is found as a member, of rvalues alone too, and as a free function",
+          "[foreign]") {
   int sum = run_beside_another([]() -> cw::Task<int> {
     ByMember by_member{1};
     int total = co_await by_member;
@@ -208,7 +213,8 @@ struct SelfTelling {
   [[nodiscard]] SelfTelling& await_resume() noexcept { return *this; }
 };
 
-TEST_CASE("foreign: an awaiter is used where it lies, and a reference that it gives refers to what it should", "[foreign]") {
+TEST_CASE("foreign: an awaiter is used where it lies, and a reference that it gives refers to what it should",
+          "[foreign]") {
   int sum = run_beside_another([]() -> cw::Task<int> {
     SelfTelling lvalue{1};
     SelfTelling& got = co_await lvalue;
@@ -233,7 +239,7 @@ TEST_CASE("foreign: gives move-only values, and is itself move-only", "[foreign]
   int value = run_beside_another([]() -> cw::Task<int> {
     Gives gives{std::make_unique<int>(8)};
     std::unique_ptr<int> got = co_await std::move(gives);
-    co_return* got;
+    co_return *got;
   });
   CHECK(value == 8);
 }
@@ -254,7 +260,8 @@ struct Throws {
   }
 };
 
-TEST_CASE("foreign: what any of its functions throws comes out of the co_await, and the task goes on", "[foreign]") {
+TEST_CASE("foreign: what any of its functions throws comes out of the co_await, and the task goes on",
+          "[foreign]") {
   Log log;
   run_beside_another([&]() -> cw::Task<> {
     for (auto where : {Throws::ready, Throws::suspend, Throws::suspend_after_completion, Throws::resume}) {

@@ -79,19 +79,21 @@ class Pool {
   std::thread thread_;  // last: it uses the others
 };
 
-TEST_CASE("foreign: completed on another thread, the task comes back on the executor's, on its own queue", "[foreign]") {
+TEST_CASE("foreign: completed on another thread, the task comes back on the executor's, on its own queue",
+          "[foreign]") {
   auto executor = real_executor();
   Pool pool;
   int strayed = 0;
   for (int queue : {0, 1}) {
-    static_cast<void>(executor.queue(queue).spawn([&, queue, home = std::this_thread::get_id()]() -> cw::Task<> {
-      for (int i = 0; i < 200; ++i) {
-        auto hop = pool.hop();
-        co_await hop;
-        strayed += std::this_thread::get_id() != home;
-        strayed += !cw::this_task::queue().same_queue(executor.queue(queue));
-      }
-    }));
+    static_cast<void>(
+        executor.queue(queue).spawn([&, queue, home = std::this_thread::get_id()]() -> cw::Task<> {
+          for (int i = 0; i < 200; ++i) {
+            auto hop = pool.hop();
+            co_await hop;
+            strayed += std::this_thread::get_id() != home;
+            strayed += !cw::this_task::queue().same_queue(executor.queue(queue));
+          }
+        }));
   }
   executor.run_until_idle();
   CHECK(strayed == 0);
@@ -149,7 +151,8 @@ TEST_CASE("foreign: a completion on another thread may overtake the suspension",
   CHECK(caught == 10);
 }
 
-TEST_CASE("foreign: an abort while another thread completes ends the task once, whoever is first", "[foreign]") {
+TEST_CASE("foreign: an abort while another thread completes ends the task once, whoever is first",
+          "[foreign]") {
   for (int round = 0; round < 200; ++round) {
     auto executor = real_executor();
     Census census;
@@ -187,7 +190,8 @@ struct TellsThread {
   std::atomic<std::thread::id>* where;
 };
 
-TEST_CASE("foreign: frames that an executor's end left to a stranger are destroyed on the stranger's thread", "[foreign]") {
+TEST_CASE("foreign: frames that an executor's end left to a stranger are destroyed on the stranger's thread",
+          "[foreign]") {
   std::atomic<std::thread::id> frame{std::this_thread::get_id()};
   std::atomic<std::thread::id> callable{std::this_thread::get_id()};
   Stranger stranger;
@@ -208,7 +212,9 @@ TEST_CASE("foreign: frames that an executor's end left to a stranger are destroy
   CHECK(callable.load() == id);
 }
 
-TEST_CASE("foreign: an executor's end while another thread completes destroys the frames once, whoever is first", "[foreign]") {
+TEST_CASE(
+    "foreign: an executor's end while another thread completes destroys the frames once, whoever is first",
+    "[foreign]") {
   for (int round = 0; round < 500; ++round) {
     Pool pool;
     std::atomic<int> destroyed{0};
