@@ -120,9 +120,15 @@ class RemoteHandle {
       throw std::logic_error(std::string{"clockworker: "} + call + " of an empty RemoteHandle");
     return *task_;
   }
+  /// Also if it is another executor's drive, in the host of this one, that calls.
+  static bool driven_here(const detail::Mailbox& mailbox) noexcept {
+    for (const detail::ThreadState* state = &detail::thread_state; state != nullptr; state = state->outer) {
+      if (state->ring != nullptr && &state->ring->mailbox() == &mailbox) return true;
+    }
+    return false;
+  }
   static void refuse_to_block(const detail::RemoteTask<T>& task, const char* call) {
-    const detail::Ring* ring = detail::thread_state.ring;
-    if (ring == nullptr || &ring->mailbox() != &task.mailbox() || task.ended()) return;
+    if (!driven_here(task.mailbox()) || task.ended()) return;
     throw std::logic_error(std::string{"clockworker: RemoteHandle::"} + call +
                            " on the executor's own thread would wait for ever; co_await the handle");
   }

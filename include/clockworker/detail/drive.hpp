@@ -52,7 +52,7 @@ class DriveScope {
     check_may_drive(ring, call);
     ring.driven = true;
     ring.driver = &thread_state;
-    thread_state = ThreadState{nullptr, &ring, 0};
+    thread_state = ThreadState{nullptr, &ring, 0, &before_};
     ring.mailbox().inbox.unpark();  // a guest's bell need not ring while it runs
   }
   DriveScope(const DriveScope&) = delete;
@@ -233,8 +233,11 @@ bool drive(Ring& ring, HostRef host, const char* call, Done done) {
     if (done()) return true;
     throw_kept(ring);
     if (take_stop(ring)) return false;
-    if (ring.main_active) run_main(ring);
-    if (ring.kept_exception) continue;  // out with it before another task can fail
+    if (ring.main_active) {
+      run_main(ring);
+      // The end of main, an exception or a stop is for the top of the loop, before another task runs or all sleep.
+      if (done() || ring.kept_exception || ring.stop_requested) continue;
+    }
     if (ring.picker.runnable_count() != 0) {
       run_queue(ring);
     } else if (!ring.main_active) {

@@ -12,9 +12,26 @@
 
 namespace clockworker::detail {
 
+/// A guest's bell does not ring for what is about to be driven; unless that comes to nothing.
+class QuietBell {
+ public:
+  explicit QuietBell(Ring& ring) noexcept : ring_{ring}, was_listening_{ring.mailbox().inbox.unpark()} {}
+  QuietBell(const QuietBell&) = delete;
+  QuietBell& operator=(const QuietBell&) = delete;
+  ~QuietBell() {
+    if (was_listening_ && std::uncaught_exceptions() != exceptions_) listen_as_guest(ring_);
+  }
+
+ private:
+  Ring& ring_;
+  bool was_listening_;
+  int exceptions_ = std::uncaught_exceptions();
+};
+
 /// Spawns `main`, a Task or a callable that returns one, on the lane ahead of every queue.
 template <class A>
 auto spawn_main(WorkQueueBase& lane, A&& main) {
+  QuietBell quiet{*lane.ring};
   using Main = std::decay_t<A>;
   if constexpr (is_task<Main>) {
     static_assert(!std::is_lvalue_reference_v<A>,

@@ -14,7 +14,8 @@ namespace clockworker::detail {
 /// executor's thread.
 inline void end_everything(Ring& ring) noexcept {
   ring.closing = true;
-  ThreadState before = std::exchange(thread_state, ThreadState{nullptr, &ring, 0});
+  ThreadState before = thread_state;
+  thread_state = ThreadState{nullptr, &ring, 0, &before};
   InboxNode* node = ring.mailbox().inbox.close();
   ring.mailbox().clear_notify();
   while (node != nullptr) {

@@ -14,8 +14,9 @@ struct ThreadState {
   TaskCell* task;       // the task whose frame is on the native stack; null between resumes
   Ring* ring;           // the executor that is driven on this thread, the innermost if several are nested
   std::uint32_t depth;  // nested resumes of awaited children above the slice loop
+  const ThreadState* outer;  // what the drive around this one left; null if there is none
 };
 
-inline constinit thread_local ThreadState thread_state{nullptr, nullptr, 0};
+inline constinit thread_local ThreadState thread_state{nullptr, nullptr, 0, nullptr};
 
 }  // namespace clockworker::detail
