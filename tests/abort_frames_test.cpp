@@ -12,8 +12,8 @@
 
 #include <clockworker/clockworker.hpp>
 
-// The frames of an aborted task: in which order, when, where and by whom they are destroyed; and wakes that are on their
-// way to them.
+// The frames of an aborted task: in which order, when, where and by whom they are destroyed; and wakes that
+// are on their way to them.
 
 namespace cw = clockworker;
 using namespace std::chrono_literals;
@@ -51,11 +51,15 @@ auto logs(Log& log, std::string what) {
   return AtEnd{[&log, what = std::move(what)] { log.push_back(what); }};
 }
 
-cw::Task<> waits_forever() { co_await cw::suspend([](cw::Waker) {}); }
+cw::Task<> waits_forever() {
+  co_await cw::suspend([](cw::Waker) {});
+}
 
 }  // namespace
 
-TEST_CASE("Frames go innermost first, locals before the callable and the arguments, all before the joiner goes on") {
+TEST_CASE(
+    "Frames go innermost first, locals before the callable and the arguments, all before the joiner goes "
+    "on") {
   auto executor = make_executor();
   Log log;
   struct Inner {
@@ -95,10 +99,11 @@ TEST_CASE("While the frames go the handle does not say that the task is done") {
   auto executor = make_executor();
   cw::JoinHandle<> handle;
   std::vector<bool> seen;
-  handle = executor.queue(1).spawn([&, in_callable = AtEnd{[&] { seen.push_back(handle.done()); }}]() -> cw::Task<> {
-    AtEnd local{[&] { seen.push_back(handle.done()); }};
-    co_await waits_forever();
-  });
+  handle = executor.queue(1).spawn(
+      [&, in_callable = AtEnd{[&] { seen.push_back(handle.done()); }}]() -> cw::Task<> {
+        AtEnd local{[&] { seen.push_back(handle.done()); }};
+        co_await waits_forever();
+      });
   settle(executor);
   handle.abort();
   settle(executor);
@@ -308,7 +313,8 @@ TEST_CASE("Wakes that another thread posts race an abort: the frames go once, on
   }
 }
 
-TEST_CASE("RemoteHandle::abort from another thread ends a sleeping executor's task on the executor's thread") {
+TEST_CASE(
+    "RemoteHandle::abort from another thread ends a sleeping executor's task on the executor's thread") {
   auto executor = cw::ExecutorBuilder<int>{}.with_queue(1, 1).build();
   std::thread::id destroyed_on;
   std::atomic<bool> started{false};

@@ -65,11 +65,10 @@ TEST_CASE("A task aborted before its first turn never starts, and its callable g
   auto executor = make_executor();
   Log log;
   bool started = false;
-  auto handle = executor.queue(1).spawn(
-      [&started, local = Local{log, "callable"}]() -> cw::Task<int> {
-        started = true;
-        co_return 1;
-      });
+  auto handle = executor.queue(1).spawn([&started, local = Local{log, "callable"}]() -> cw::Task<int> {
+    started = true;
+    co_return 1;
+  });
   handle.abort();
   CHECK_FALSE(handle.done());
   CHECK(log.empty());
@@ -189,7 +188,8 @@ TEST_CASE("A task aborted while it waits for a waker goes, and the waker is stal
   CHECK_FALSE(executor.run_ready().runnable);
 }
 
-TEST_CASE("A task aborted while a foreign awaitable is pending stays until that lets go, then goes unresumed") {
+TEST_CASE(
+    "A task aborted while a foreign awaitable is pending stays until that lets go, then goes unresumed") {
   auto executor = make_executor();
   Log log;
   Stranger stranger;
@@ -230,7 +230,7 @@ TEST_CASE("A stop callback may itself make the stranger let go") {
   CHECK(log == Log{"local"});
 }
 
-TEST_CASE("A task aborted while it awaits a RemoteHandle goes; the remote task goes on") {
+TEST_CASE("A task aborted while it awaits a RemoteHandle goes, the remote task goes on") {
   auto executor = make_executor();
   Log log;
   cw::Waker waker;
@@ -322,7 +322,8 @@ TEST_CASE("A task that aborts itself and then waits for what never comes is ende
   CHECK(executor.stats().armed_timers == 0);
 }
 
-TEST_CASE("A callable of suspend() that aborts its task and then throws: the task goes on to its next suspension") {
+TEST_CASE(
+    "A callable of suspend() that aborts its task and then throws: the task goes on to its next suspension") {
   auto executor = make_executor();
   cw::JoinHandle<> handle;
   Log log;

@@ -11,7 +11,8 @@
 
 #include <clockworker/clockworker.hpp>
 
-// What never allocates: resuming, yielding, waking, aborting, joining, sleeping, and the end of tasks and executors.
+// What never allocates: resuming, yielding, waking, aborting, joining, sleeping, and the end of tasks and
+// executors.
 
 namespace cw = clockworker;
 using namespace std::chrono_literals;
@@ -199,8 +200,12 @@ TEST_CASE("Abort, of tasks in every state, allocates nothing, and nor does a shu
     // Not on queue 3: a task that yields stays ahead of all that arrived later there.
     const bool may_yield = cw::this_task::queue().name() != "3";
     switch (kind++ % (may_yield ? 3 : 2)) {
-      case 0: co_await cw::suspend([&](cw::Waker w) { wakers.push_back(std::move(w)); }); break;
-      case 1: co_await cw::sleep_for(1h); break;
+      case 0:
+        co_await cw::suspend([&](cw::Waker w) { wakers.push_back(std::move(w)); });
+        break;
+      case 1:
+        co_await cw::sleep_for(1h);
+        break;
       default:
         for (;;) {
           cw::ManualClock::advance(100us);
@@ -256,10 +261,11 @@ TEST_CASE("The destruction of an executor allocates nothing, and gives everythin
     auto handles = spawn_everywhere(*executor, [&]() -> cw::Task<> {
       co_await cw::suspend([&](cw::Waker w) { wakers.push_back(std::move(w)); });
     });
-    auto named = executor->queue(1).group(1).named("a name too long for the small string").spawn([&]() -> cw::Task<> {
-      cw::stop_callback stop{cw::this_task::stop_token(), [&] { stranger.resume(); }};
-      co_await Stranger{stranger};
-    });
+    auto named =
+        executor->queue(1).group(1).named("a name too long for the small string").spawn([&]() -> cw::Task<> {
+          cw::stop_callback stop{cw::this_task::stop_token(), [&] { stranger.resume(); }};
+          co_await Stranger{stranger};
+        });
     auto sleeping = executor->queue(2).spawn([]() -> cw::Task<> { co_await cw::sleep_for(1h); });
     settle(*executor);
     auto remote = executor->remote().spawn(1, []() -> cw::Task<> { co_return; });

@@ -15,9 +15,9 @@
 
 #include <clockworker/clockworker.hpp>
 
-// Allocation failure: for a program that touches an operation, its n-th allocation fails, for every n until none does. Each
-// time the operation has either worked or thrown std::bad_alloc and left everything as it was. And what promises
-// not to allocate does not.
+// Allocation failure: for a program that touches an operation, its n-th allocation fails, for every n until
+// none does. Each time the operation has either worked or thrown std::bad_alloc and left everything as it
+// was. And what promises not to allocate does not.
 
 namespace cw = clockworker;
 using namespace std::chrono_literals;
@@ -45,11 +45,11 @@ using Ex = cw::Executor<int, cw::ManualClock>;
 struct Snapshot {
   explicit Snapshot(Ex& executor) : all{executor.stats()}, one{executor.stats(1)}, two{executor.stats(2)} {}
   friend bool operator==(const Snapshot& a, const Snapshot& b) {
-    return a.all.spawned == b.all.spawned && a.all.ended == b.all.ended && a.all.live_tasks == b.all.live_tasks &&
-           a.all.runnable_tasks == b.all.runnable_tasks && a.all.armed_timers == b.all.armed_timers &&
-           a.all.queues == b.all.queues && a.one.live_tasks == b.one.live_tasks &&
-           a.one.runnable_tasks == b.one.runnable_tasks && a.two.live_tasks == b.two.live_tasks &&
-           a.two.runnable_tasks == b.two.runnable_tasks;
+    return a.all.spawned == b.all.spawned && a.all.ended == b.all.ended &&
+           a.all.live_tasks == b.all.live_tasks && a.all.runnable_tasks == b.all.runnable_tasks &&
+           a.all.armed_timers == b.all.armed_timers && a.all.queues == b.all.queues &&
+           a.one.live_tasks == b.one.live_tasks && a.one.runnable_tasks == b.one.runnable_tasks &&
+           a.two.live_tasks == b.two.live_tasks && a.two.runnable_tasks == b.two.runnable_tasks;
   }
   cw::ExecutorStats all;
   cw::QueueStats one;
@@ -70,8 +70,9 @@ void settle(Ex& executor) {
   }
 }
 
-/// Tries `operation(executor)` on a fresh executor with its n-th allocation failing, for every n, until none fails. Returns how many
-/// did. `prepare(executor)` runs first and returns what is to live as long as the executor.
+/// Tries `operation(executor)` on a fresh executor with its n-th allocation failing, for every n, until none
+/// fails. Returns how many did. `prepare(executor)` runs first and returns what is to live as long as the
+/// executor.
 template <class Prepare, class Operation>
 std::size_t for_every_allocation(Prepare prepare, Operation operation) {
   for (std::size_t n = 0;; ++n) {
@@ -89,7 +90,8 @@ std::size_t for_every_allocation(Prepare prepare, Operation operation) {
         failed = true;
       }
       if (failed != heap.failed) FAIL("allocation " << n << " has failed and nobody was told");
-      if (failed && !(Snapshot{executor} == *found)) FAIL("the failure of allocation " << n << " has changed something");
+      if (failed && !(Snapshot{executor} == *found))
+        FAIL("the failure of allocation " << n << " has changed something");
       found.reset();
       settle(executor);
       if (!failed) operation(executor, prepared);  // and once more, with all that the first has left
@@ -177,20 +179,25 @@ TEST_CASE("A spawn that cannot get its memory throws bad_alloc, and nothing has 
     // Into a scheduler that holds some already, so that room has to be made.
     CHECK(for_every_allocation(
               [key](Ex& executor) {
-                for (int i = 0; i < 40; ++i) executor.queue(key).group(i % 5).spawn([]() -> cw::Task<> { co_return; });
+                for (int i = 0; i < 40; ++i)
+                  executor.queue(key).group(i % 5).spawn([]() -> cw::Task<> { co_return; });
                 return 0;
               },
-              [key](Ex& executor, int) { executor.queue(key).spawn([]() -> cw::Task<> { co_return; }); }) >= 2);
+              [key](Ex& executor, int) { executor.queue(key).spawn([]() -> cw::Task<> { co_return; }); }) >=
+          2);
   }
 }
 
 TEST_CASE("Groups and names that cannot get their memory throw bad_alloc") {
   CHECK(for_every_allocation(nothing, [](Ex& executor, int) {
-          executor.queue(1).group(std::string{"one"}).named("a name too long for the small string").spawn(
-              []() -> cw::Task<> { co_return; });
+          executor.queue(1)
+              .group(std::string{"one"})
+              .named("a name too long for the small string")
+              .spawn([]() -> cw::Task<> { co_return; });
         }) >= 5);
-  CHECK(for_every_allocation([](Ex& executor) { return executor.queue(2).group(1); },
-                             [](Ex&, cw::QueueHandle group) { group.spawn([]() -> cw::Task<> { co_return; }); }) >= 2);
+  CHECK(for_every_allocation(
+            [](Ex& executor) { return executor.queue(2).group(1); },
+            [](Ex&, cw::QueueHandle group) { group.spawn([]() -> cw::Task<> { co_return; }); }) >= 2);
 }
 
 TEST_CASE("A queue that cannot be added leaves the executor as it was") {
@@ -199,9 +206,12 @@ TEST_CASE("A queue that cannot be added leaves the executor as it was") {
         }) >= 2);
 }
 
-TEST_CASE("A remote spawn throws bad_alloc where it is called; what fails on the executor is in the handle or thrown") {
+TEST_CASE(
+    "A remote spawn throws bad_alloc where it is called, what fails on the executor is in the handle or "
+    "thrown") {
   CHECK(for_every_allocation(nothing, [](Ex& executor, int) {
-          auto handle = executor.remote().spawn(2, [](int) -> cw::Task<int> { co_return 1; }, 1);
+          auto handle = executor.remote().spawn(
+              2, [](int) -> cw::Task<int> { co_return 1; }, 1);
           heap.armed = false;
         }) >= 2);
   std::size_t failures = 0;
@@ -211,7 +221,8 @@ TEST_CASE("A remote spawn throws bad_alloc where it is called; what fails on the
     bool told = false;
     {
       Ex executor = make_executor();
-      auto handle = executor.remote().spawn(2, [](int) -> cw::Task<int> { co_return 1; }, 1);
+      auto handle = executor.remote().spawn(
+          2, [](int) -> cw::Task<int> { co_return 1; }, 1);
       {
         Failing failing{n};
         settle(executor);
@@ -240,13 +251,15 @@ TEST_CASE("The stats, the list of tasks and the guest's bell throw bad_alloc and
   auto with_tasks = [](Ex& executor) {
     std::vector<cw::JoinHandle<>> handles;
     for (int i = 0; i < 5; ++i) {
-      handles.push_back(executor.queue(1).named("a name too long for the small string").spawn([]() -> cw::Task<> {
-        co_await cw::yield_now();
-      }));
+      handles.push_back(
+          executor.queue(1).named("a name too long for the small string").spawn([]() -> cw::Task<> {
+            co_await cw::yield_now();
+          }));
     }
     return handles;
   };
-  CHECK(for_every_allocation(with_tasks, [](Ex& executor, auto&) { static_cast<void>(executor.tasks()); }) >= 1);
+  CHECK(for_every_allocation(with_tasks, [](Ex& executor, auto&) { static_cast<void>(executor.tasks()); }) >=
+        1);
   for_every_allocation(with_tasks, [](Ex& executor, auto&) {
     static_cast<void>(executor.stats());
     static_cast<void>(executor.stats(1));
@@ -288,9 +301,8 @@ TEST_CASE("run_until throws bad_alloc for a main that cannot be made, and its ma
 }
 
 TEST_CASE("What a task awaits throws bad_alloc out of the co_await, and the task has not been suspended") {
-  CHECK(for_every_allocation_in_a_task([](Ex&) -> cw::Task<> {
-          co_await cw::suspend([](cw::Waker w) { w.wake(); });
-        }) >= 3);
+  CHECK(for_every_allocation_in_a_task(
+            [](Ex&) -> cw::Task<> { co_await cw::suspend([](cw::Waker w) { w.wake(); }); }) >= 3);
   CHECK(for_every_allocation_in_a_task([](Ex&) -> cw::Task<> {
           auto token = cw::this_task::stop_token();
           static_cast<void>(token);

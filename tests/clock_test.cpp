@@ -39,7 +39,9 @@ struct SaysNothing {
 };
 struct Coarse {
   static constexpr bool is_steady = true;
-  static std::chrono::time_point<std::chrono::steady_clock, std::chrono::milliseconds> now() noexcept { return {}; }
+  static std::chrono::time_point<std::chrono::steady_clock, std::chrono::milliseconds> now() noexcept {
+    return {};
+  }
 };
 struct NotStatic {
   static constexpr bool is_steady = true;
@@ -50,15 +52,17 @@ static_assert(Clock<Minimal> && Clock<SteadyClock> && Clock<ManualClock> && Cloc
 static_assert(Clock<std::chrono::steady_clock> ==
               std::is_same_v<std::chrono::steady_clock::duration, std::chrono::nanoseconds>);
 static_assert(!Clock<std::chrono::system_clock>);
-static_assert(!Clock<MayThrow> && !Clock<NotSteady> && !Clock<SaysNothing> && !Clock<Coarse> && !Clock<NotStatic>);
+static_assert(!Clock<MayThrow> && !Clock<NotSteady> && !Clock<SaysNothing> && !Clock<Coarse> &&
+              !Clock<NotStatic>);
 static_assert(!Clock<int>);
 
 /// A model is also a clock in the sense of the standard.
 template <class C>
 constexpr bool is_standard_clock =
-    std::is_same_v<typename C::duration, std::chrono::duration<typename C::rep, typename C::period>> &&
-    std::is_same_v<typename C::time_point, TimePoint> && C::is_steady;
-static_assert(is_standard_clock<SteadyClock> && is_standard_clock<ManualClock> && is_standard_clock<TscClock>);
+    std::is_same_v<typename C::duration, std::chrono::duration<typename C::rep, typename C::period>>&&
+        std::is_same_v<typename C::time_point, TimePoint>&& C::is_steady;
+static_assert(is_standard_clock<SteadyClock> && is_standard_clock<ManualClock> &&
+              is_standard_clock<TscClock>);
 
 template <class C>
 int steps_back(int readings) {
@@ -111,10 +115,12 @@ TEST_CASE("Clock: each thread has a ManualClock of its own, which starts at zero
   CHECK(ManualClock::now() == mine);
 }
 
-TEST_CASE("Clock: TscClock never goes back on a thread", "[clock]") { CHECK(steps_back<TscClock>(100'000) == 0); }
+TEST_CASE("Clock: TscClock never goes back on a thread", "[clock]") {
+  CHECK(steps_back<TscClock>(100'000) == 0);
+}
 
 TEST_CASE("Clock: TscClock runs at the rate of the steady clock", "[clock]") {
-  // Each reading of one lies between two of the other, so that a pause of this thread cannot make them differ.
+  // Each reading of one lies between two of the other: a pause of this thread cannot make them differ.
   TimePoint outer_begin = SteadyClock::now();
   TimePoint begin = TscClock::now();
   TimePoint inner_begin = SteadyClock::now();
@@ -123,7 +129,9 @@ TEST_CASE("Clock: TscClock runs at the rate of the steady clock", "[clock]") {
   TimePoint end = TscClock::now();
   TimePoint outer_end = SteadyClock::now();
   nanoseconds ran = end - begin;
-  auto with_drift = [](nanoseconds span, int parts_in_a_thousand) { return span + span * parts_in_a_thousand / 1000; };
+  auto with_drift = [](nanoseconds span, int parts_in_a_thousand) {
+    return span + span * parts_in_a_thousand / 1000;
+  };
   CHECK(ran >= with_drift(inner_end - inner_begin, -2));
   CHECK(ran <= with_drift(outer_end - outer_begin, 2));
 }

@@ -108,7 +108,8 @@ TEST_CASE("An exception that somebody takes is not reported") {
   SECTION("by a join, though it does not look at it") {
     auto handle = executor.queue(1).spawn(fails());
     auto joiner = executor.queue(1).spawn(
-        [](cw::JoinHandle<int> joined) -> cw::Task<> { static_cast<void>(co_await joined); }, std::move(handle));
+        [](cw::JoinHandle<int> joined) -> cw::Task<> { static_cast<void>(co_await joined); },
+        std::move(handle));
     settle(executor);
     CHECK(joiner.done());
   }
@@ -133,7 +134,8 @@ TEST_CASE("A joiner that is aborted before the end of the one that fails has tak
     throw std::runtime_error{"late"};
   });
   auto joiner = executor.queue(1).spawn(
-      [](cw::JoinHandle<int> joined) -> cw::Task<> { static_cast<void>(co_await joined); }, std::move(handle));
+      [](cw::JoinHandle<int> joined) -> cw::Task<> { static_cast<void>(co_await joined); },
+      std::move(handle));
   settle(executor);
   joiner.abort();
   settle(executor);
@@ -142,7 +144,8 @@ TEST_CASE("A joiner that is aborted before the end of the one that fails has tak
   CHECK(heard.texts == std::vector<std::string>{"late"});
 }
 
-TEST_CASE("A remote task's exception goes to the hook when its handle is dropped, or at its end if that is gone") {
+TEST_CASE(
+    "A remote task's exception goes to the hook when its handle is dropped, or at its end if that is gone") {
   Heard heard;
   auto executor = make_executor(heard);
   {
@@ -195,10 +198,8 @@ TEST_CASE("Without a hook an exception that nobody takes ends the program") {
   REQUIRE(child >= 0);
   if (child == 0) {
     std::set_terminate([] { std::_Exit(42); });
-    auto executor = cw::ExecutorBuilder<>{}
-                        .with_queue(1, 1)
-                        .with_exception_policy(cw::ExceptionPolicy::capture)
-                        .build();
+    auto executor =
+        cw::ExecutorBuilder<>{}.with_queue(1, 1).with_exception_policy(cw::ExceptionPolicy::capture).build();
     executor.queue(1).spawn(fails());
     executor.run_until_idle();
     std::_Exit(0);

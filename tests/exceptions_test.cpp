@@ -75,7 +75,7 @@ struct Counted {
 
 }  // namespace
 
-TEST_CASE("run throws a task's exception once; its handle has it too, and the next run goes on") {
+TEST_CASE("run throws a task's exception once, its handle has it too, and the next run goes on") {
   auto executor = make_executor();
   auto handle = executor.queue(1).spawn(fails(1));
   auto other = executor.queue(1).spawn([]() -> cw::Task<int> {
@@ -289,9 +289,8 @@ TEST_CASE("After an exception has left run_until, the guest's bell is on again")
   Host host;
   int rings = 0;
   cw::Waker waker;
-  auto waiting = executor.queue(1).spawn([&]() -> cw::Task<> {
-    co_await cw::suspend([&](cw::Waker w) { waker = std::move(w); });
-  });
+  auto waiting = executor.queue(1).spawn(
+      [&]() -> cw::Task<> { co_await cw::suspend([&](cw::Waker w) { waker = std::move(w); }); });
   CHECK(failures_of(executor).empty());
   executor.on_runnable([&] { ++rings; });
   executor.queue(1).spawn([&]() -> cw::Task<> {
@@ -299,8 +298,7 @@ TEST_CASE("After an exception has left run_until, the guest's bell is on again")
     rings = 0;
     throw Failure{1};
   });
-  CHECK_THROWS_AS(executor.run_until(host,
-                                     []() -> cw::Task<> { co_await cw::suspend([](cw::Waker) {}); }),
+  CHECK_THROWS_AS(executor.run_until(host, []() -> cw::Task<> { co_await cw::suspend([](cw::Waker) {}); }),
                   Failure);
   waker.wake();  // from outside of a run: posted
   CHECK(rings > 0);
@@ -360,7 +358,8 @@ TEST_CASE("A spawn whose callable throws, in a copy or a call, throws that and s
   int arguments = 0;
   Counted argument{arguments};
   CHECK_THROWS_AS(executor.queue(1).spawn(callable), Failure);
-  CHECK_THROWS_AS(executor.queue(1).spawn([](const Counted&) -> cw::Task<> { throw Failure{3}; }, argument), Failure);
+  CHECK_THROWS_AS(executor.queue(1).spawn([](const Counted&) -> cw::Task<> { throw Failure{3}; }, argument),
+                  Failure);
   CHECK_THROWS_AS(executor.queue(1).spawn([](const Counted&) { return cw::Task<>{}; }, argument),
                   std::invalid_argument);
   CHECK(arguments == 1);

@@ -17,7 +17,8 @@ namespace {
 
 namespace cw = clockworker;
 
-/// The loop of an embedder: runs what is runnable, and sleeps until the bell rings. No timeout: a lost edge hangs it.
+/// The loop of an embedder: runs what is runnable, and sleeps until the bell rings. No timeout: a lost edge
+/// hangs it.
 class Loop {
  public:
   explicit Loop(cw::Executor<>& executor) : executor_{executor} {

@@ -1,7 +1,7 @@
 /// \file
-/// Replaces operator new and delete by ones that count and, where a test says so, fail. For a test that is one translation
-/// unit of its own; to be included before the library's headers, as it turns the frame pool off, which would hide most
-/// allocations.
+/// Replaces operator new and delete by ones that count and, where a test says so, fail. For a test that is
+/// one translation unit of its own; to be included before the library's headers, as it turns the frame pool
+/// off, which would hide most allocations.
 #pragma once
 
 #define CLOCKWORKER_FRAME_POOL 0
@@ -37,7 +37,8 @@ TEST_NOINLINE inline void* take(std::size_t size, std::size_t alignment) {
     --heap.left;
   }
   size = (size + alignment - 1) / alignment * alignment;
-  void* memory = alignment > alignof(std::max_align_t) ? std::aligned_alloc(alignment, size) : std::malloc(size);
+  void* memory =
+      alignment > alignof(std::max_align_t) ? std::aligned_alloc(alignment, size) : std::malloc(size);
   if (memory == nullptr) throw std::bad_alloc{};
   ++heap.live;
   return memory;
@@ -51,11 +52,14 @@ TEST_NOINLINE inline void give(void* memory) noexcept {
 
 }  // namespace heap_under_test
 
-
 void* operator new(std::size_t size) { return heap_under_test::take(size != 0 ? size : 1, 1); }
 void* operator new[](std::size_t size) { return heap_under_test::take(size != 0 ? size : 1, 1); }
-void* operator new(std::size_t size, std::align_val_t alignment) { return heap_under_test::take(size, static_cast<std::size_t>(alignment)); }
-void* operator new[](std::size_t size, std::align_val_t alignment) { return heap_under_test::take(size, static_cast<std::size_t>(alignment)); }
+void* operator new(std::size_t size, std::align_val_t alignment) {
+  return heap_under_test::take(size, static_cast<std::size_t>(alignment));
+}
+void* operator new[](std::size_t size, std::align_val_t alignment) {
+  return heap_under_test::take(size, static_cast<std::size_t>(alignment));
+}
 void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
   try {
     return heap_under_test::take(size != 0 ? size : 1, 1);
@@ -71,6 +75,8 @@ void operator delete[](void* memory, std::size_t) noexcept { heap_under_test::gi
 void operator delete(void* memory, std::align_val_t) noexcept { heap_under_test::give(memory); }
 void operator delete[](void* memory, std::align_val_t) noexcept { heap_under_test::give(memory); }
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { heap_under_test::give(memory); }
-void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { heap_under_test::give(memory); }
+void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept {
+  heap_under_test::give(memory);
+}
 void operator delete(void* memory, const std::nothrow_t&) noexcept { heap_under_test::give(memory); }
 void operator delete[](void* memory, const std::nothrow_t&) noexcept { heap_under_test::give(memory); }

@@ -61,7 +61,9 @@ struct Scripted {
   std::vector<cw::PollTimeout> asked;
   int wakes = 0;
   std::function<void()> on_poll = [] {};
-  std::function<void()> on_endless_poll = [] { throw std::logic_error("the test's host would sleep for ever"); };
+  std::function<void()> on_endless_poll = [] {
+    throw std::logic_error("the test's host would sleep for ever");
+  };
 
   void poll(cw::PollTimeout timeout) {
     asked.push_back(timeout);
@@ -144,16 +146,18 @@ TEST_CASE("Host: one that returns early is asked for what is left of the time", 
   CHECK(asked == std::vector<cw::PollTimeout>{3ms, 2ms, 1ms});
 }
 
-TEST_CASE("Host: while tasks are runnable it is polled without blocking, at the host-poll interval", "[host]") {
+TEST_CASE("Host: while tasks are runnable it is polled without blocking, at the host-poll interval",
+          "[host]") {
   Scripted host;
   std::vector<nanoseconds> at;
-  auto executor = Builder{}.with_queue(0, 1).with_host_poll_interval(100us).with_max_polls_per_host_poll(1000).build();
+  auto executor =
+      Builder{}.with_queue(0, 1).with_host_poll_interval(100us).with_max_polls_per_host_poll(1000).build();
   cw::TimePoint start = cw::ManualClock::now();
   host.on_poll = [&] { at.push_back(cw::ManualClock::now() - start); };
   executor.queue(0).spawn(work(10us, 50));
   executor.run_until_idle(host);
   CHECK(host.asked == std::vector<cw::PollTimeout>(host.asked.size(), nanoseconds::zero()));
-  // A stride of resumes may lie between the interval's end and the poll, if the resumes are short; these are not.
+  // A stride of resumes may lie between the interval's end and the poll, if they are short; these are not.
   CHECK(at == std::vector<nanoseconds>{100us, 200us, 300us, 400us, 500us});
 }
 
@@ -176,7 +180,8 @@ TEST_CASE("Host: resumes too short for the interval are counted: it is polled af
 TEST_CASE("Host: a costly poll is not repeated before eight times its time has been worked", "[host]") {
   Scripted host;
   std::vector<nanoseconds> worked;
-  auto executor = Builder{}.with_queue(0, 1).with_host_poll_interval(1s).with_max_polls_per_host_poll(1).build();
+  auto executor =
+      Builder{}.with_queue(0, 1).with_host_poll_interval(1s).with_max_polls_per_host_poll(1).build();
   nanoseconds sum{0};
   host.on_poll = [&] {
     worked.push_back(std::exchange(sum, nanoseconds::zero()));

@@ -37,7 +37,8 @@ class PipeHost {
     return cw::poll_hook(
         [this](cw::PollTimeout timeout) {
           pollfd waits{ends_[0], POLLIN, 0};
-          int ms = timeout ? static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(*timeout).count()) : -1;
+          int ms =
+              timeout ? static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(*timeout).count()) : -1;
           if (::poll(&waits, 1, ms) <= 0) return;
           char bytes[64];
           while (::read(ends_[0], bytes, sizeof bytes) == static_cast<ssize_t>(sizeof bytes)) {
@@ -75,8 +76,8 @@ class Counted {
   Host& host_;
 };
 
-/// A task that suspends `rounds` times, and a thread that wakes it each time: as soon as it can, so that the wakes come while the
-/// executor goes to sleep, is about to, or has.
+/// A task that suspends `rounds` times, and a thread that wakes it each time: as soon as it can, so that the
+/// wakes come while the executor goes to sleep, is about to, or has.
 template <class Host>
 int rounds_of_sleep(Host& host, int rounds) {
   auto executor = cw::ExecutorBuilder<>{}.with_queue(0, 1).build();
@@ -131,7 +132,8 @@ TEST_CASE("Host: an idle executor polls once, and again only when it is woken", 
   std::thread thread{[&] {
     while (host.endless_polls == 0) std::this_thread::yield();
     polls_before = host.polls.load();
-    std::this_thread::sleep_for(std::chrono::milliseconds{50});  // wall time is the subject: nothing happens in it
+    std::this_thread::sleep_for(
+        std::chrono::milliseconds{50});  // wall time is the subject: nothing happens in it
     polls_after = host.polls.load();
     remote.stop();
   }};
@@ -271,7 +273,7 @@ TEST_CASE("Host: executors on two threads wake each other's tasks", "[host]") {
   constexpr int rounds = 5000;
   auto one = cw::ExecutorBuilder<>{}.with_queue(0, 1).build();
   auto two = cw::ExecutorBuilder<>{}.with_queue(0, 1).build();
-  // Each player lays its waker down and then plays the ball; who gets the ball may have to wait for the waker's owner.
+  // A player without the ball lays its waker down and looks again; whoever passes the ball takes the waker up.
   struct Side {
     std::atomic<bool> ball = false;
     std::atomic<bool> waits = false;
@@ -296,9 +298,8 @@ TEST_CASE("Host: executors on two threads wake each other's tasks", "[host]") {
     co_return played;
   };
   int played_by_two = 0;
-  std::thread second{[&] {
-    played_by_two = two.run_until([&]() -> cw::Task<int> { return player(sides[1], sides[0]); });
-  }};
+  std::thread second{
+      [&] { played_by_two = two.run_until([&]() -> cw::Task<int> { return player(sides[1], sides[0]); }); }};
   int played_by_one = one.run_until([&]() -> cw::Task<int> { return player(sides[0], sides[1]); });
   second.join();
   CHECK(played_by_one == rounds);

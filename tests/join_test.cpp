@@ -233,7 +233,7 @@ TEST_CASE("JoinHandle: a second awaiter at once is refused, and the first is ser
 }
 
 TEST_CASE(
-    "JoinHandle: one of another executor is refused while its task lives; once it has ended, any may take it",
+    "JoinHandle: one of another executor is refused while its task lives, once it has ended, any may take it",
     "[join]") {
   ManualExecutor one = manual_executor();
   ManualExecutor two = manual_executor();

@@ -1,9 +1,10 @@
 /// \file
 /// A random program over one executor, and the simple model that says what must come of it.
 ///
-/// Every task has a Record in which the program notes, before it does something, what that means for the task by the rules of
-/// the library: what it waits for, whether that has come, whether it was aborted. When a task goes on, ends or is
-/// destroyed, its record must allow it; when nothing is runnable, no record may call for more.
+/// Every task has a Record in which the program notes, before it does something, what that means for the task
+/// by the rules of the library: what it waits for, whether that has come, whether it was aborted. When a task
+/// goes on, ends or is destroyed, its record must allow it; when nothing is runnable, no record may call for
+/// more.
 #pragma once
 
 #include <algorithm>
@@ -35,9 +36,9 @@ struct Record {
   bool is_main = false;
   bool posted = false;  // spawned through a Remote: not on its queue before the executor looks at its inbox
   // The task
-  int owners = 0;      // sentinels: in the callable, in the root frame
-  int frames = 0;      // nested bodies that have begun and have not been destroyed
-  bool gone = false;   // callable and frames are
+  int owners = 0;     // sentinels: in the callable, in the root frame
+  int frames = 0;     // nested bodies that have begun and have not been destroyed
+  bool gone = false;  // callable and frames are
   bool aborted_while_running = false;
   bool may_not_resume = false;  // aborted while it did not run, or suspended after
   bool may_be_cancelled = false;
@@ -81,7 +82,8 @@ class Sentinel {
   Sentinel(const Sentinel& other) : world_{other.world_}, record_{other.record_} {
     if (record_ != nullptr) ++record_->owners;
   }
-  Sentinel(Sentinel&& other) noexcept : world_{other.world_}, record_{std::exchange(other.record_, nullptr)} {}
+  Sentinel(Sentinel&& other) noexcept
+      : world_{other.world_}, record_{std::exchange(other.record_, nullptr)} {}
   Sentinel& operator=(const Sentinel&) = delete;
   ~Sentinel();
 
@@ -173,11 +175,18 @@ class World {
     require(!record.may_not_resume, "has been resumed though it was aborted", record);
     require(!record.gone, "has been resumed after its end", record);
     switch (record.phase) {
-      case Phase::sleeping: require(now() >= record.deadline, "has slept too short", record); break;
+      case Phase::sleeping:
+        require(now() >= record.deadline, "has slept too short", record);
+        break;
       case Phase::waiting:
-      case Phase::abroad: require(record.woken, "has been resumed without a wake", record); break;
-      case Phase::joining: require(record.joined->gone, "has been resumed before the joined task's end", record); break;
-      default: break;
+      case Phase::abroad:
+        require(record.woken, "has been resumed without a wake", record);
+        break;
+      case Phase::joining:
+        require(record.joined->gone, "has been resumed before the joined task's end", record);
+        break;
+      default:
+        break;
     }
     record.phase = Phase::running;
   }
@@ -185,7 +194,8 @@ class World {
   /// What a result must be, seen by whoever takes it.
   void check(Record& record, cw::JoinResult<Value>& result) {
     if (record.taken) {
-      require(!result && result.error().code() == cw::JoinErrc::result_taken, "has given its result twice", record);
+      require(!result && result.error().code() == cw::JoinErrc::result_taken, "has given its result twice",
+              record);
     } else if (record.returned) {
       require(result.has_value() && result->number == record.value, "has lost its value", record);
     } else if (record.threw) {
@@ -235,11 +245,12 @@ class World {
     Record& record = new_record();
     record.posted = true;
     record.may_be_cancelled = refusing_;
-    auto handle = executor_->remote().spawn(static_cast<int>(below(queues)),
-                                            [this, &record, sentinel = Sentinel{*this, record}](Tracked argument) {
-                                              return body(record, Sentinel{*this, record}, std::move(argument), 0);
-                                            },
-                                            Tracked{*this});
+    auto handle = executor_->remote().spawn(
+        static_cast<int>(below(queues)),
+        [this, &record, sentinel = Sentinel{*this, record}](Tracked argument) {
+          return body(record, Sentinel{*this, record}, std::move(argument), 0);
+        },
+        Tracked{*this});
     if (chance(4)) {
       note_abort(record);
       handle.abort();
@@ -293,14 +304,24 @@ class World {
     if (noise_depth_ >= 3 || !step()) return;
     ++noise_depth_;
     switch (below(6)) {
-      case 0: wake(); break;
-      case 1: abort(); break;
-      case 2: drop_handle(); break;
-      case 3: let_go(); break;
+      case 0:
+        wake();
+        break;
+      case 1:
+        abort();
+        break;
+      case 2:
+        drop_handle();
+        break;
+      case 3:
+        let_go();
+        break;
       case 4:
         if (executor_) spawn();
         break;
-      default: take_result(); break;
+      default:
+        take_result();
+        break;
     }
     --noise_depth_;
   }
@@ -347,7 +368,8 @@ class World {
       record.may_not_resume = true;
     }
   }
-  /// In yield_maybe() a timer may go off while the task has not yielded, and a stop callback abort just this one.
+  /// In yield_maybe() a timer may go off while the task has not yielded, and a stop callback abort just this
+  /// one.
   [[nodiscard]] static bool is_current(const Record& record) {
     const cw::detail::TaskCell* task = cw::detail::thread_state.task;
     return task != nullptr && task->id == record.id;

@@ -6,7 +6,8 @@
 
 namespace model {
 
-/// A stranger's awaitable: completes at once, declines to suspend, or keeps the handle until the world lets it go.
+/// A stranger's awaitable: completes at once, declines to suspend, or keeps the handle until the world lets
+/// it go.
 struct World::Stranger {
   World& world;
   Record& record;
@@ -23,13 +24,16 @@ struct World::Stranger {
         world.not_suspended(record);  // the task goes on at once
         handle.resume();
         return true;
-      default: world.strangers_.push_back({handle, &record}); return true;
+      default:
+        world.strangers_.push_back({handle, &record});
+        return true;
     }
   }
   void await_resume() const noexcept {}
 };
 
-/// Lets time pass, strangers complete and wakers wake when the executor would sleep; stops it when there are none.
+/// Lets time pass, strangers complete and wakers wake when the executor would sleep; stops it when there are
+/// none.
 struct World::Host {
   World& world;
 
@@ -127,7 +131,9 @@ inline cw::Task<Value> World::body(Record& record, Sentinel, Tracked, int depth)
         break;
       }
       case 10:
-      case 11: spawn(); break;
+      case 11:
+        spawn();
+        break;
       case 12:
         if (depth < 5) {
           bool failed = false;
@@ -157,7 +163,8 @@ inline cw::Task<Value> World::body(Record& record, Sentinel, Tracked, int depth)
             break;
           }
           const bool done = owned.handle.done();
-          require(done == owned.record->gone, "is done before it is gone, or the other way round", *owned.record);
+          require(done == owned.record->gone, "is done before it is gone, or the other way round",
+                  *owned.record);
           if (!done) {
             suspends(record, Phase::joining);
             record.joined = owned.record;
@@ -168,9 +175,15 @@ inline cw::Task<Value> World::body(Record& record, Sentinel, Tracked, int depth)
           if (chance(3)) handles_.push_back(std::move(owned));
         }
         break;
-      case 15: wake(); break;
-      case 16: abort(); break;
-      case 17: noise(); break;
+      case 15:
+        wake();
+        break;
+      case 16:
+        abort();
+        break;
+      case 17:
+        noise();
+        break;
       case 18:
         if (chance(4)) {
           if (depth == 0) {
@@ -208,12 +221,13 @@ inline void World::begin() {
   records_.clear();
   refusing_ = false;
   patience_ends_ = cw::detail::never;
-  executor_.reset(new Executor(cw::ExecutorBuilder<int, cw::ManualClock>{}
-                                   .with_queue(0, 1 + below(4))
-                                   .with_queue(1, 1 + below(4), cw::LAS{cw::LASOptions{.aging = chance(2) ? 3U : 0U}})
-                                   .with_queue(2, 1 + below(4), cw::QuantizedLAS{})
-                                   .with_queue(3, 1 + below(4), cw::ArrivalFifo{})
-                                   .build()));
+  executor_.reset(
+      new Executor(cw::ExecutorBuilder<int, cw::ManualClock>{}
+                       .with_queue(0, 1 + below(4))
+                       .with_queue(1, 1 + below(4), cw::LAS{cw::LASOptions{.aging = chance(2) ? 3U : 0U}})
+                       .with_queue(2, 1 + below(4), cw::QuantizedLAS{})
+                       .with_queue(3, 1 + below(4), cw::ArrivalFifo{})
+                       .build()));
   if (chance(2)) executor_->on_runnable([] {});
 }
 
@@ -222,14 +236,30 @@ inline void World::act_from_outside() {
   switch (below(24)) {
     case 0:
     case 1:
-    case 2: spawn(); break;
-    case 3: spawn_remotely(); break;
-    case 4: wake(); break;
-    case 5: abort(); break;
-    case 6: take_result(); break;
-    case 7: let_go(); break;
-    case 8: cw::ManualClock::advance(std::chrono::nanoseconds{below(200'000)}); break;
-    case 9: quiesce(); break;
+    case 2:
+      spawn();
+      break;
+    case 3:
+      spawn_remotely();
+      break;
+    case 4:
+      wake();
+      break;
+    case 5:
+      abort();
+      break;
+    case 6:
+      take_result();
+      break;
+    case 7:
+      let_go();
+      break;
+    case 8:
+      cw::ManualClock::advance(std::chrono::nanoseconds{below(200'000)});
+      break;
+    case 9:
+      quiesce();
+      break;
     case 10:
       if (chance(3)) run_until();
       break;
@@ -243,7 +273,9 @@ inline void World::act_from_outside() {
     case 12:
       if (chance(60)) destroy();
       break;
-    default: run_ready(); break;
+    default:
+      run_ready();
+      break;
   }
 }
 
@@ -268,7 +300,8 @@ inline void World::run_until() {
   } catch (const Thrown& thrown) {
     if (!(main.threw && thrown.number == main.value)) ++records_[thrown.number]->thrown_by_run;
   } catch (const cw::JoinError& error) {
-    require(error.code() == cw::JoinErrc::cancelled && !main.returned && !main.threw, "has not been cancelled", main);
+    require(error.code() == cw::JoinErrc::cancelled && !main.returned && !main.threw,
+            "has not been cancelled", main);
   }
   require(main.gone, "is main, and outlives run_until", main);
 }
@@ -295,11 +328,19 @@ inline void World::quiesce() {
       case Phase::unstarted:
       case Phase::running:
       case Phase::maybe_runnable:
-      case Phase::runnable: require(false, "is runnable, and has been forgotten", r); break;
-      case Phase::sleeping: require(r.deadline > now(), "has slept long enough, and has been forgotten", r); break;
+      case Phase::runnable:
+        require(false, "is runnable, and has been forgotten", r);
+        break;
+      case Phase::sleeping:
+        require(r.deadline > now(), "has slept long enough, and has been forgotten", r);
+        break;
       case Phase::waiting:
-      case Phase::abroad: require(!r.woken, "has been woken, and forgotten", r); break;
-      case Phase::joining: require(!r.joined->gone, "joins one that has ended, and has been forgotten", r); break;
+      case Phase::abroad:
+        require(!r.woken, "has been woken, and forgotten", r);
+        break;
+      case Phase::joining:
+        require(!r.joined->gone, "joins one that has ended, and has been forgotten", r);
+        break;
     }
   }
   const cw::ExecutorStats stats = executor_->stats();

@@ -5,8 +5,8 @@
 #include <cstdlib>
 #include <string>
 
-// A random program against a simple model, see model.hpp. CLOCKWORKER_TEST_SEED repeats a run, CLOCKWORKER_TEST_STEPS sets its
-// length.
+// A random program against a simple model, see model.hpp. CLOCKWORKER_TEST_SEED repeats a run,
+// CLOCKWORKER_TEST_STEPS sets its length.
 
 namespace {
 

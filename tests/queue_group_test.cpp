@@ -20,7 +20,7 @@ cw::Task<std::uint64_t> group_of_this() { co_return cw::this_task::group().id();
 
 cw::Task<> sleep_long() { co_await cw::sleep_for(1h); }
 
-TEST_CASE("group: tasks of equal ids share one, known by the hash; a task of none is a group of its own",
+TEST_CASE("group: tasks of equal ids share one, known by the hash, a task of none is a group of its own",
           "[group]") {
   ManualExecutor executor = manual_executor();
   cw::QueueHandle queue = executor.queue(0);
@@ -182,7 +182,7 @@ TEST_CASE("named: the name lives as long as the task, the text given may go", "[
   CHECK(executor.tasks().at(0).name == "a name long enough to be on the heap for certain");
 }
 
-TEST_CASE("set_weight: refuses 0, more than 2^20, and a queue that is gone; the weight stays", "[queue]") {
+TEST_CASE("set_weight: refuses 0, more than 2^20, and a queue that is gone, the weight stays", "[queue]") {
   std::optional<cw::QueueHandle> queue;
   {
     ManualExecutor executor = manual_executor();

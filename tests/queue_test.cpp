@@ -311,7 +311,8 @@ TEST_CASE("spawn: captures and arguments that are aligned beyond plain new are",
 
 /// Made in place out of what is returned, so that the frame holds none: compilers do not align frames beyond plain new.
 struct alignas(64) Looks {
-  explicit Looks(int& badly) { badly += reinterpret_cast<std::uintptr_t>(this) % 64 != 0; }
+  // Not explicit: co_return converts.
+  Looks(int& badly) { badly += reinterpret_cast<std::uintptr_t>(this) % 64 != 0; }
 };
 
 TEST_CASE("spawn: so are results that wait in the task for their handle", "[spawn]") {

@@ -69,7 +69,8 @@ TEST_CASE("Drain waits for every task, also those in no queue's sight, and then 
   CHECK(executor.stats().live_tasks == 0);
 }
 
-TEST_CASE("A spawn after a shutdown is refused: its handle is cancelled, and callable and arguments are gone") {
+TEST_CASE(
+    "A spawn after a shutdown is refused: its handle is cancelled, and callable and arguments are gone") {
   auto executor = make_executor();
   Host host;
   int alive = 0;

@@ -136,11 +136,11 @@ TEST_CASE("Everything that outlives an executor is inert") {
   cw::QueueHandle grouped = queue.group(std::string{"a group"}).named("a name");
   cw::Remote remote = executor.remote();
   auto ended = grouped.spawn([]() -> cw::Task<std::unique_ptr<int>> { co_return std::make_unique<int>(4); });
-  auto waiting = grouped.spawn([&]() -> cw::Task<> {
-    co_await cw::suspend([&](cw::Waker w) { waker = std::move(w); });
-  });
+  auto waiting = grouped.spawn(
+      [&]() -> cw::Task<> { co_await cw::suspend([&](cw::Waker w) { waker = std::move(w); }); });
   settle(executor);
-  cw::RemoteHandle<> remotely = remote.spawn(2, []() -> cw::Task<> { co_await cw::suspend([](cw::Waker) {}); });
+  cw::RemoteHandle<> remotely =
+      remote.spawn(2, []() -> cw::Task<> { co_await cw::suspend([](cw::Waker) {}); });
   settle(executor);
   cw::RemoteHandle<> undelivered = remote.spawn(2, []() -> cw::Task<> { co_return; });
   remotely.abort();  // posted, never delivered
@@ -201,7 +201,8 @@ TEST_CASE("While an executor is destroyed, destructors of locals may do anything
       for (const cw::Waker& waker : wakers) waker.wake();
       for (cw::JoinHandle<>& handle : handles) handle.abort();
       ++alive;
-      spawned = executor.queue(1).group(7).spawn([kept = AtEnd{[&] { --alive; }}]() -> cw::Task<int> { co_return 1; });
+      spawned = executor.queue(1).group(7).spawn(
+          [kept = AtEnd{[&] { --alive; }}]() -> cw::Task<int> { co_return 1; });
       static_cast<void>(executor.remote().spawn(1, []() -> cw::Task<> { co_return; }));
       executor.stop();
       executor.shutdown(self == 0 ? cw::Shutdown::drain_for(1s) : cw::Shutdown::abort());
@@ -220,7 +221,8 @@ TEST_CASE("While an executor is destroyed, destructors of locals may do anything
     }};
     co_await cw::suspend([&](cw::Waker w) { wakers[self] = std::move(w); });
   };
-  for (std::size_t i = 0; i < 3; ++i) handles.push_back(executor.queue(1 + static_cast<int>(i % 2)).spawn(busy, i));
+  for (std::size_t i = 0; i < 3; ++i)
+    handles.push_back(executor.queue(1 + static_cast<int>(i % 2)).spawn(busy, i));
   settle(executor);
   owned.executor.reset();
   CHECK(log == Log{"2", "1", "0"});
@@ -351,7 +353,7 @@ TEST_CASE("A main of run_until that an exception has ended in a scheduler leaves
   }
 }
 
-TEST_CASE("An executor with a guest's bell is destroyed, and the bell with it; its tasks ring no more") {
+TEST_CASE("An executor with a guest's bell is destroyed, and the bell with it, its tasks ring no more") {
   Owned owned;
   auto bell = std::make_shared<int>(0);
   owned.executor->on_runnable([bell] { ++*bell; });

@@ -79,7 +79,8 @@ TEST_CASE("An executor may be built, driven and destroyed on three threads, one 
   CHECK(cancelled(task));
 }
 
-TEST_CASE("Threads that wake, spawn, abort and stop while their executor is destroyed find it there or gone") {
+TEST_CASE(
+    "Threads that wake, spawn, abort and stop while their executor is destroyed find it there or gone") {
   for (int round = 0; round < 100; ++round) {
     Owned owned;
     std::vector<cw::Waker> wakers;

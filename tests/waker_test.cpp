@@ -17,9 +17,10 @@ namespace {
 namespace cw = clockworker;
 using Builder = cw::ExecutorBuilder<int, cw::ManualClock>;
 
-static_assert(std::is_nothrow_copy_constructible_v<cw::Waker> && std::is_nothrow_move_constructible_v<cw::Waker>);
+static_assert(std::is_nothrow_copy_constructible_v<cw::Waker> &&
+              std::is_nothrow_move_constructible_v<cw::Waker>);
 static_assert(std::is_nothrow_copy_assignable_v<cw::Waker> && std::is_nothrow_move_assignable_v<cw::Waker>);
-static_assert(std::is_nothrow_default_constructible_v<cw::Waker> && noexcept(cw::Waker{}.wake()));
+static_assert(std::is_nothrow_default_constructible_v<cw::Waker>&& noexcept(cw::Waker{}.wake()));
 
 /// A task that suspends over and over: it lays its waker down in `waker`, and counts its resumes.
 cw::Task<> sleeper(cw::Waker& waker, int& resumed, int times) {
@@ -148,7 +149,8 @@ TEST_CASE("Waker: a stale wake ends neither a sleep, nor a join, nor a yield", "
   CHECK(at == 3);
 }
 
-TEST_CASE("Waker: a wake from inside suspend's callable brings the task back by way of its queue", "[waker]") {
+TEST_CASE("Waker: a wake from inside suspend's callable brings the task back by way of its queue",
+          "[waker]") {
   auto executor = Builder{}.with_queue(0, 1).build();
   std::vector<std::string> order;
   executor.queue(0).spawn([&]() -> cw::Task<> {
@@ -262,7 +264,8 @@ TEST_CASE("Waker: a suspended task whose wakers are all dropped can still be abo
   CHECK(handle.try_take()->error().code() == cw::JoinErrc::cancelled);
 }
 
-TEST_CASE("Waker: what suspend's callable throws comes out of the await, and the task is not suspended", "[waker]") {
+TEST_CASE("Waker: what suspend's callable throws comes out of the await, and the task is not suspended",
+          "[waker]") {
   auto executor = Builder{}.with_queue(0, 1).build();
   cw::Waker stale;
   int resumed = 0;
@@ -343,7 +346,9 @@ struct Stranger {
   void await_resume() const noexcept {}
 };
 
-TEST_CASE("Waker: a local's destructor may complete another task's foreign await while the executor is destroyed", "[waker]") {
+TEST_CASE(
+    "Waker: a local's destructor may complete another task's foreign await while the executor is destroyed",
+    "[waker]") {
   std::coroutine_handle<> handle;
   int destroyed = 0;
   struct Counts {

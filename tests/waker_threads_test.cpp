@@ -45,7 +45,8 @@ class Slot {
 /// A short time that differs from call to call, so that threads do not meet at the same point every time.
 void dawdle(std::uint32_t& state, std::uint32_t longest = 63) {
   state = state * 1664525U + 1013904223U;
-  for (std::uint32_t i = (state >> 16) & longest; i != 0; --i) std::atomic_signal_fence(std::memory_order_seq_cst);
+  for (std::uint32_t i = (state >> 16) & longest; i != 0; --i)
+    std::atomic_signal_fence(std::memory_order_seq_cst);
 }
 
 TEST_CASE("Waker: many threads that wake many tasks, each suspension twice, lose none", "[waker]") {
@@ -84,8 +85,8 @@ TEST_CASE("Waker: many threads that wake many tasks, each suspension twice, lose
 }
 
 TEST_CASE("Waker: a task sees what the threads wrote before their wakes, whichever was first", "[waker]") {
-  // The flags are relaxed, so that only the wakes themselves order the plain data. The task cannot resume before
-  // both wakes are done: another one holds the executor's thread until then.
+  // The flags are relaxed, so that only the wakes themselves order the plain data. The task cannot resume
+  // before both wakes are done: another one holds the executor's thread until then.
   auto executor = cw::ExecutorBuilder<>{}.with_queue(0, 1).build();
   int wrong = 0;
   for (int round = 0; round < 200; ++round) {
@@ -120,7 +121,8 @@ TEST_CASE("Waker: a task sees what the threads wrote before their wakes, whichev
   CHECK(wrong == 0);
 }
 
-TEST_CASE("Waker: what a thread wrote before its wake is seen also if the executor's own wake was first", "[waker]") {
+TEST_CASE("Waker: what a thread wrote before its wake is seen also if the executor's own wake was first",
+          "[waker]") {
   auto executor = cw::ExecutorBuilder<>{}.with_queue(0, 1).build();
   int wrong = 0;
   for (int round = 0; round < 200; ++round) {
@@ -184,7 +186,8 @@ TEST_CASE("Waker: an abort and a wake from another thread may meet", "[waker]") 
   CHECK(executor.stats().live_tasks == 0);
 }
 
-TEST_CASE("Waker: a callable that throws after it has given its waker away takes the suspension back", "[waker]") {
+TEST_CASE("Waker: a callable that throws after it has given its waker away takes the suspension back",
+          "[waker]") {
   auto executor = cw::ExecutorBuilder<>{}.with_queue(0, 1).build();
   Slot slot;
   std::atomic<bool> over = false;
@@ -230,7 +233,8 @@ TEST_CASE("Waker: a callable that throws after it has given its waker away takes
   CHECK(ended_by_a_stale_wake == 0);
 }
 
-TEST_CASE("Waker: copies may be made and dropped on any thread, the last one after the executor is gone", "[waker]") {
+TEST_CASE("Waker: copies may be made and dropped on any thread, the last one after the executor is gone",
+          "[waker]") {
   for (int round = 0; round < 200; ++round) {
     std::array<cw::Waker, 3> wakers;
     std::vector<std::thread> threads;

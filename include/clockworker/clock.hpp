@@ -130,7 +130,8 @@ class TscClock {
     std::uint64_t ticks;
   };
 
-  /// The closest of a few attempts: a pause of the thread between the two clocks would falsify the rate for good.
+  /// The closest of a few attempts: a pause of the thread between the two clocks would falsify the rate for
+  /// good.
   static Reading read_both() noexcept {
     Reading best{};
     std::uint64_t closest = ~std::uint64_t{0};

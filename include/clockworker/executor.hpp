@@ -99,15 +99,15 @@ class Executor {
   }
   /// Not to be called: says what the type lacks.
   template <class Options, class NoScheduler>
-    requires(!TaskScheduler<NoScheduler>)
-  QueueHandle add_queue(const Key& key, const Options&, const NoScheduler&) {
+  requires(!TaskScheduler<NoScheduler>) QueueHandle
+      add_queue(const Key& key, const Options&, const NoScheduler&) {
     detail::explain_scheduler<NoScheduler>();
     return queue(key);
   }
 
   /// Removes a queue on which no task lives. Its handles refuse to spawn from now on. Throws
-  /// std::out_of_range if there is none, std::logic_error if tasks live on it, if it is in its slice, or if it
-  /// is the last.
+  /// std::out_of_range if there is none, std::logic_error if tasks live on it, if it is in its slice, or if
+  /// it is the last.
   void remove_queue(const Key& key) {
     detail::WorkQueueBase& queue = find(key, "remove_queue()");
     if (queue.live_tasks != 0) {
@@ -138,7 +138,7 @@ class Executor {
   template <PollHook H>
   void run(H& host) {
     detail::drive(ring_, detail::HostRef::of(host), "run()",
-                  [this] { return !ring_.kept_exception && detail::shutdown_finished(ring_); });
+                  [this] { return ring_.kept_exceptions.empty() && detail::shutdown_finished(ring_); });
   }
 
   /// The same until `main` has ended; returns what it returns and throws what it throws. `main` is a Task, a
@@ -148,7 +148,7 @@ class Executor {
   /// stop, it is destroyed first. Throws JoinError (cancelled) if stopped, or if `main` was aborted by a
   /// shutdown.
   template <PollHook H, class A>
-  auto run_until(H& host, A&& main) {
+  decltype(auto) run_until(H& host, A&& main) {
     detail::check_may_drive(
         ring_, "run_until()");  // before anything is spawned: a refused call leaves all as it was
     if constexpr (detail::is_join_handle<std::decay_t<A>>) {
@@ -163,7 +163,7 @@ class Executor {
   template <PollHook H>
   void run_until_idle(H& host) {
     detail::drive(ring_, detail::HostRef::of(host), "run_until_idle()",
-                  [this] { return !ring_.kept_exception && ring_.live_tasks == 0; });
+                  [this] { return ring_.kept_exceptions.empty() && ring_.live_tasks == 0; });
   }
 
   // The same on a ThreadHost of its own.
@@ -172,7 +172,7 @@ class Executor {
     run(host);
   }
   template <class A>
-  requires(!PollHook<std::remove_reference_t<A>>) auto run_until(A&& main) {
+  requires(!PollHook<std::remove_reference_t<A>>) decltype(auto) run_until(A&& main) {
     ThreadHost host;
     return run_until(host, std::forward<A>(main));
   }

@@ -22,6 +22,10 @@ namespace clockworker {
 template <QueueKey Key, Clock C>
 class ExecutorBuilder {
  public:
+  ExecutorBuilder() = default;
+  ExecutorBuilder(ExecutorBuilder&&) = default;  // not copied: schedulers need not be copyable
+  ExecutorBuilder& operator=(ExecutorBuilder&&) = default;
+
   /// A queue of that weight (1 to 2^20) and that order of tasks.
   template <class Scheduler = RunnableFifo>
   ExecutorBuilder& with_queue(Key key, std::uint64_t weight, Scheduler scheduler = Scheduler{}) & {
@@ -103,7 +107,8 @@ class ExecutorBuilder {
   }
 
   /// Under `capture`: called with an exception that nobody took, when its handle is dropped, or at the task's
-  /// end if there is none. It may outlive the executor, as handles do; it must not throw. Default:
+  /// end if there is none. It may outlive the executor, as handles do, and runs where the handle
+  /// is dropped: of a RemoteHandle, on any thread. It must not throw. Default:
   /// std::terminate.
   ExecutorBuilder& with_unhandled_exception(std::function<void(std::exception_ptr, TaskInfo)> hook) & {
     settings_.exceptions.unhandled = std::move(hook);

@@ -178,7 +178,9 @@ class [[nodiscard]] JoinAwaiter : JoinWaiter {
     }
     return false;
   }
-  void await_suspend(std::coroutine_handle<> frame) noexcept {
+  template <class Promise>
+  void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+    check_awaited_in_task<Promise>();
     waiting_ = &suspending(frame, WaitsFor::task);
     cell_->joiner = this;
   }

@@ -19,14 +19,16 @@ namespace clockworker {
 
 namespace detail {
 
-/// Text of any type is hashed as text: a literal has no hash of its own, and a `const char*` that of its address.
+/// Text of any type is hashed as text: a literal has no hash of its own, and a `const char*` that of its
+/// address.
 template <class Id>
 [[nodiscard]] std::uint64_t group_number(const Id& id) {
   if constexpr (std::is_convertible_v<const Id&, std::string_view>) {
     return static_cast<std::uint64_t>(std::hash<std::string_view>{}(id));
   } else {
-    static_assert(requires { std::hash<Id>{}(id); },
-                  "clockworker: group(id) needs an id that std::hash can hash, or a text");
+    static_assert(
+        requires { std::hash<Id>{}(id); },
+        "clockworker: group(id) needs an id that std::hash can hash, or a text");
     return static_cast<std::uint64_t>(std::hash<Id>{}(id));
   }
 }
@@ -81,9 +83,9 @@ class QueueHandle {
     return detail_join_access::make<T>(detail::spawn_task<T>(*queue_, group_, name_, 0, task));
   }
 
-  /// The same queue; tasks spawned through the result share the group of that id, known by its `std::hash` (of a text's characters, whatever its type). The
-  /// group is forgotten with its last task and handle. Throws std::bad_alloc, and std::logic_error if the
-  /// queue is gone. O(1).
+  /// The same queue; tasks spawned through the result share the group of that id, known by its `std::hash`
+  /// (of a text's characters, whatever its type). The group is forgotten with its last task and handle.
+  /// Throws std::bad_alloc, and std::logic_error if the queue is gone. O(1).
   template <class Id>
   [[nodiscard]] QueueHandle group(const Id& id) const {
     if (queue_->ring == nullptr) throw std::logic_error(gone("group()"));
@@ -189,13 +191,16 @@ class SwitchAwaiter {
     return &queue == thread_state.task->queue && goes_to_group() == thread_state.task->group;
   }
 
-  void await_suspend(std::coroutine_handle<> frame) {
+  template <class Promise>
+  void await_suspend(std::coroutine_handle<Promise> frame) {
+    check_awaited_in_task<Promise>();
     WorkQueueBase& queue = detail_queue_access::queue(to_);
     TaskCell& cell = *thread_state.task;
     queue.reserve(queue.live_tasks + 1);
     GroupBlock* group = goes_to_group();
     if (group == nullptr && cell.group != nullptr) group = &queue.group(cell.group->id);
     queue.acquire();
+    ++queue.live_tasks;  // from here on it is not to be removed
     thread_state.ring->move = Move{&queue, group};
     cell.resume_point = frame;
     cell.status = TaskStatus::moving;
@@ -226,6 +231,9 @@ struct [[nodiscard]] Switch {
 /// of the same id there. Throws std::invalid_argument if the queue belongs to another executor,
 /// std::logic_error if it is gone, std::bad_alloc, and what its scheduler's reserve() throws; the task then
 /// goes on where it is.
+///
+/// g++ 12 destroys the operand of a `co_await` twice if it holds a conditional expression with temporaries:
+/// choose first, `auto to = c ? a : b;`.
 [[nodiscard]] inline detail::Switch switch_to(QueueHandle queue) noexcept {
   return detail::Switch{std::move(queue)};
 }

@@ -35,8 +35,8 @@ namespace detail {
 
 inline constexpr std::size_t no_position = static_cast<std::size_t>(-1);
 
-/// A key as error texts and statistics show it: a text or number as it is, an enum by its number, another type by its
-/// `to_string(key)`; if it has none, by where its queue stands.
+/// A key as error texts and statistics show it: a text or number as it is, an enum by its number, another
+/// type by its `to_string(key)`; if it has none, by where its queue stands.
 template <class Key>
 [[nodiscard]] std::string text_of(const Key& key, std::size_t position = no_position) {
   if constexpr (std::is_convertible_v<const Key&, std::string_view>) {

@@ -32,7 +32,9 @@ class [[nodiscard]] RemoteAwaiter {
     if (!task_) throw std::logic_error("clockworker: co_await of an empty RemoteHandle");
     return task_->ended();
   }
-  bool await_suspend(std::coroutine_handle<> frame) {
+  template <class Promise>
+  bool await_suspend(std::coroutine_handle<Promise> frame) {
+    check_awaited_in_task<Promise>();
     Ring& ring = *thread_state.ring;
     WakeGate& gate = thread_state.task->need_gate(ring.mailbox());
     std::coroutine_handle<> before = thread_state.task->resume_point;

@@ -64,6 +64,8 @@ class ShutdownTimer : RingTimer {
       abort_all(ring_);
     } else {
       ring_.arm(*this, end);
+      // A guest that sleeps until its next timer has one that it does not know of.
+      if (!ring_.driven && ring_.mailbox().inbox.unpark()) ring_.mailbox().notify_from_owner();
     }
   }
 

@@ -69,7 +69,7 @@ template <class T>
 class TaskPromise : public TaskPromiseBase<T> {
  public:
   template <class U = T>
-  requires std::is_constructible_v<T, U&&>
+  requires std::is_convertible_v<U&&, T>
   void return_value(U&& value) { this->result().set_value(std::forward<U>(value)); }
 };
 
@@ -99,11 +99,12 @@ class [[nodiscard]] TaskAwaiter {
  public:
   using clockworker_native = void;
   static constexpr std::uint32_t deepest_nesting = 32;
-  static_assert(std::is_void_v<T> || std::is_reference_v<T> ||
-                    alignof(std::conditional_t<std::is_void_v<T>, char, std::remove_reference_t<T>>) <=
-                        __STDCPP_DEFAULT_NEW_ALIGNMENT__,
-                "clockworker: co_await of a Task<T> whose T asks for more alignment than plain new gives: compilers do "
-                "not align coroutine frames so; return it by a pointer, or spawn the task");
+  static_assert(
+      std::is_void_v<T> || std::is_reference_v<T> ||
+          alignof(std::conditional_t<std::is_void_v<T>, char, std::remove_reference_t<T>>) <=
+              __STDCPP_DEFAULT_NEW_ALIGNMENT__,
+      "clockworker: co_await of a Task<T> whose T asks for more alignment than plain new gives: compilers do "
+      "not align coroutine frames so; return it by a pointer, or spawn the task");
 
   explicit TaskAwaiter(std::coroutine_handle<TaskPromise<T>> child) noexcept : child_{child} {}
   TaskAwaiter(const TaskAwaiter&) = delete;
@@ -118,7 +119,9 @@ class [[nodiscard]] TaskAwaiter {
     return false;
   }
 
-  bool await_suspend(std::coroutine_handle<> parent) noexcept {
+  template <class Promise>
+  bool await_suspend(std::coroutine_handle<Promise> parent) noexcept {
+    check_awaited_in_task<Promise>();
     ThreadState& thread = thread_state;
     child_.promise().slot = &result_;
     if (thread.depth >= deepest_nesting) {
@@ -156,8 +159,8 @@ class [[nodiscard]] TaskAwaiter {
 /// the Task is empty.
 ///
 /// Compilers do not in general align a coroutine's frame beyond what plain `new` does: an awaited `T`, or a
-/// local, that asks for more should be held by a pointer. Callables, arguments and results of spawned tasks lie in no
-/// frame and are aligned as they ask.
+/// local, that asks for more should be held by a pointer. Callables, arguments and results of spawned tasks
+/// lie in no frame and are aligned as they ask.
 template <class T = void>
 class [[nodiscard]] Task {
   static_assert(!std::is_rvalue_reference_v<T>,

@@ -75,8 +75,9 @@ class GroupRef {
   detail::TaskCell* single_ = nullptr;
 };
 
-/// A task, as its scheduler sees it; valid from its push until `finished()` has returned. A pointer's weight.
-/// Executor's thread.
+/// A task, as its scheduler sees it; valid from its push until `finished()` has returned, or until the
+/// executor is destroyed: a scheduler's destructor must not look at tasks. A pointer's weight. Executor's
+/// thread.
 class TaskRef {
  public:
   constexpr TaskRef() noexcept = default;

@@ -38,7 +38,9 @@ class SleepAwaiter : RingTimer {
   SleepAwaiter& operator=(const SleepAwaiter&) = delete;
 
   [[nodiscard]] bool await_ready() const noexcept { return false; }
-  void await_suspend(std::coroutine_handle<> frame) noexcept {
+  template <class Promise>
+  void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+    check_awaited_in_task<Promise>();
     Ring& ring = *thread_state.ring;
     task_ = &suspending(frame, WaitsFor::timer);
     ring.arm(*this, relative_ ? saturated_end(ring.now(), when_ > 0 ? when_ : 0) : when_);

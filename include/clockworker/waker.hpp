@@ -84,8 +84,8 @@ inline TaskCell& suspending(std::coroutine_handle<> frame, WaitsFor what) noexce
 
 /// Takes back a suspension for which wakers may be about already: the task goes on at once. Waits, for no
 /// longer than another thread needs between its claim and its post, until no wake of it can be on its way.
-/// `before` is what the resume point was: a frame that has not suspended may end while the slice loop still counts on
-/// the one that it resumed.
+/// `before` is what the resume point was: a frame that has not suspended may end while the slice loop still
+/// counts on the one that it resumed.
 inline void retract(Ring& ring, TaskCell& cell, WakeGate& gate, std::uint64_t number,
                     std::coroutine_handle<> before) noexcept {
   if (!gate.claim(number, WakeGate::fired)) {
@@ -105,7 +105,9 @@ class SuspendAwaiter {
   SuspendAwaiter& operator=(const SuspendAwaiter&) = delete;
 
   [[nodiscard]] bool await_ready() const noexcept { return false; }
-  void await_suspend(std::coroutine_handle<> frame) {
+  template <class Promise>
+  void await_suspend(std::coroutine_handle<Promise> frame) {
+    check_awaited_in_task<Promise>();
     Ring& ring = *thread_state.ring;
     WakeGate& gate = thread_state.task->need_gate(ring.mailbox());
     std::coroutine_handle<> before = thread_state.task->resume_point;

@@ -26,7 +26,9 @@ namespace detail {
 struct [[nodiscard]] YieldAwaiter {
   using clockworker_native = void;
   [[nodiscard]] bool await_ready() const noexcept { return false; }
-  void await_suspend(std::coroutine_handle<> frame) const noexcept {
+  template <class Promise>
+  void await_suspend(std::coroutine_handle<Promise> frame) const noexcept {
+    check_awaited_in_task<Promise>();
     TaskCell& cell = *thread_state.task;
     cell.resume_point = frame;
     cell.status = TaskStatus::yielded;

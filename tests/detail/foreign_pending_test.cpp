@@ -32,7 +32,7 @@ cw::JoinHandle<> spawn_waiting(const cw::QueueHandle& queue, Stranger& stranger,
 
 const Log all_destroyed{"inner", "outer", "callable"};
 
-TEST_CASE("foreign: an aborted task keeps its frames until the stranger resumes it; then they go",
+TEST_CASE("foreign: an aborted task keeps its frames until the stranger resumes it, then they go",
           "[foreign]") {
   ManualExecutor executor = manual_executor();
   Stranger stranger;

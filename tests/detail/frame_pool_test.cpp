@@ -28,7 +28,8 @@ constinit thread_local bool out_of_memory = false;
 
 }  // namespace
 
-void* operator new(std::size_t size) {
+// Not inlined, nor delete: g++ would otherwise warn of `free` for what came from `new`.
+CLOCKWORKER_NOINLINE void* operator new(std::size_t size) {
   void* const memory = out_of_memory ? nullptr : std::malloc(size == 0 ? 1 : size);
   if (memory == nullptr) throw std::bad_alloc();
   ++news;
@@ -44,14 +45,13 @@ void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
   }
 }
 void* operator new[](std::size_t size, const std::nothrow_t& tag) noexcept { return operator new(size, tag); }
-// Not inlined: g++ would otherwise warn of `free` for what came from `new`.
 CLOCKWORKER_NOINLINE void operator delete(void* memory) noexcept {
   if (memory == nullptr) return;
   ++deletes;
   live_blocks.fetch_sub(1, std::memory_order_relaxed);
   std::free(memory);
 }
-void operator delete(void* memory, std::size_t) noexcept { operator delete(memory); }
+CLOCKWORKER_NOINLINE void operator delete(void* memory, std::size_t) noexcept { operator delete(memory); }
 void operator delete[](void* memory) noexcept { operator delete(memory); }
 void operator delete[](void* memory, std::size_t) noexcept { operator delete(memory); }
 void operator delete(void* memory, const std::nothrow_t&) noexcept { operator delete(memory); }

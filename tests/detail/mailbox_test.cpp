@@ -73,7 +73,7 @@ TEST_CASE("Mailbox: the bell is rung only over a sleeping owner, once", "[mailbo
   mailbox->detach_host();
 }
 
-TEST_CASE("Mailbox: the host's bell goes before the guest's; without either nobody is rung", "[mailbox]") {
+TEST_CASE("Mailbox: the host's bell goes before the guest's, without either nobody is rung", "[mailbox]") {
   Owned mailbox{new Mailbox};
   CountingHost host;
   int notified = 0;
@@ -189,7 +189,8 @@ class Gate {
   bool passed_ = false;
 };
 
-/// Has `ring` called by another thread and held; then `leave` is called, which must not return before the visitor has.
+/// Has the bell rung by another thread, which is held in it; then `leave` is called, which must not return
+/// before the visitor has.
 void leaves_only_when_the_visitor_has(Mailbox& mailbox, Gate& gate, const std::function<void()>& leave) {
   std::vector<int> note;
   Noted letter{note, 1};
@@ -226,7 +227,8 @@ TEST_CASE("Mailbox: a callback is not removed while another thread is in it", "[
   leaves_only_when_the_visitor_has(*mailbox, gate, [&] { mailbox->clear_notify(); });
 }
 
-TEST_CASE("Mailbox: a callback may ask the mailbox what it likes: it is called outside of its lock", "[mailbox]") {
+TEST_CASE("Mailbox: a callback may ask the mailbox what it likes: it is called outside of its lock",
+          "[mailbox]") {
   Owned mailbox{new Mailbox};
   std::vector<int> note;
   Noted one{note, 1}, two{note, 2};

@@ -73,7 +73,8 @@ TEST_CASE("RemoteKey: a string key is a copy", "[remote]") {
   CHECK(key.names(std::string(100, 'x')));
 }
 
-TEST_CASE("RemoteKey: an enumerator names itself, and neither its number nor another enumeration's", "[remote]") {
+TEST_CASE("RemoteKey: an enumerator names itself, and neither its number nor another enumeration's",
+          "[remote]") {
   CHECK(names(Lane::front, Lane::front));
   CHECK_FALSE(names(Lane::front, Lane::back));
   CHECK_FALSE(names(Lane::front, Other::front));

@@ -15,9 +15,10 @@
 namespace cw = clockworker;
 namespace cwd = clockworker::detail;
 
-// On a 64-bit machine a cell without result and callable is 112 bytes: the operations, the resume point, queue, group,
-// extras, id, arrival (7 words), the scheduler's 24 bytes, three links, and one word of counts, status and flags. The
-// design aims at 80; the list of the living (for tasks() and teardown) and the arrival are what is on top.
+// On a 64-bit machine a cell without result and callable is 112 bytes: the operations, the resume point,
+// queue, group, extras, id, arrival (7 words), the scheduler's 24 bytes, three links, and one word of counts,
+// status and flags. The design aims at 80; the list of the living (for tasks() and teardown) and the arrival
+// are what is on top.
 static_assert(sizeof(void*) != 8 || sizeof(cwd::TaskCell) == 112);
 static_assert(sizeof(cwd::TaskCell) <= 128);
 static_assert(cwd::scheduler_state_size == 24);
@@ -31,10 +32,12 @@ static_assert(sizeof(cw::QueueHandle) == 3 * sizeof(void*));
 static_assert(sizeof(cw::Remote) == sizeof(void*));
 
 static_assert(!std::copy_constructible<cwd::TaskCell> && !std::movable<cwd::TaskCell>);
-static_assert(std::is_nothrow_move_constructible_v<cw::Task<int>> && std::is_nothrow_move_assignable_v<cw::Task<int>>);
+static_assert(std::is_nothrow_move_constructible_v<cw::Task<int>> &&
+              std::is_nothrow_move_assignable_v<cw::Task<int>>);
 static_assert(std::is_nothrow_move_constructible_v<cw::JoinHandle<int>> &&
               std::is_nothrow_move_assignable_v<cw::JoinHandle<int>>);
-static_assert(std::is_nothrow_copy_constructible_v<cw::Waker> && std::is_nothrow_move_constructible_v<cw::Waker>);
+static_assert(std::is_nothrow_copy_constructible_v<cw::Waker> &&
+              std::is_nothrow_move_constructible_v<cw::Waker>);
 static_assert(noexcept(std::declval<const cw::Waker&>().wake()));
 static_assert(noexcept(std::declval<cw::JoinHandle<int>&>().abort()));
 
@@ -125,7 +128,8 @@ TEST_CASE("A gate's claim succeeds once for its suspension, and never for an old
   gate.release();
 }
 
-TEST_CASE("A waker counts on its gate: copies share it, moves do not count, and it outlives task and executor") {
+TEST_CASE(
+    "A waker counts on its gate: copies share it, moves do not count, and it outlives task and executor") {
   cw::Waker kept;
   cwd::WakeGate* gate = nullptr;
   {
@@ -151,7 +155,8 @@ TEST_CASE("A waker counts on its gate: copies share it, moves do not count, and 
   kept.wake();
 }
 
-TEST_CASE("A task's gate is made at its first suspend() and kept for all of them; yields and sleeps need none") {
+TEST_CASE(
+    "A task's gate is made at its first suspend() and kept for all of them, yields and sleeps need none") {
   auto executor = make_executor();
   cwd::TaskExtras* extras_before = nullptr;
   cwd::WakeGate* first = nullptr;
@@ -200,8 +205,8 @@ TEST_CASE("A group lives as long as a task of it or a handle to it") {
 }
 
 TEST_CASE("A suspension that is taken back leaves the resume point where it was") {
-  // The child has not suspended, so it ends within its parent's await_suspend, and so may the parent: the cell has to
-  // know the root still.
+  // The child has not suspended, so it ends within its parent's await_suspend, and so may the parent: the
+  // cell has to know the root still.
   struct DoesNotSuspend {
     [[nodiscard]] bool await_ready() const noexcept { return false; }
     bool await_suspend(std::coroutine_handle<>) const noexcept { return false; }

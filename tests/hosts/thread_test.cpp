@@ -68,7 +68,8 @@ TEST_CASE("ThreadHost: the longest timeout there is does not overflow", "[host]"
   waker.join();
 }
 
-TEST_CASE("ThreadHost: a wake from another thread ends a sleep; the host may be destroyed right after", "[host]") {
+TEST_CASE("ThreadHost: a wake from another thread ends a sleep, the host may be destroyed right after",
+          "[host]") {
   for (int round = 0; round < 500; ++round) {
     auto host = std::make_unique<ThreadHost>();
     std::thread waker{[&host = *host] { host.wake(); }};

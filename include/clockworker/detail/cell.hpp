@@ -82,7 +82,7 @@ struct CellParts {
   static void cancel(TaskCell& cell) noexcept { static_cast<ResultCell<T>&>(cell).result.set_cancelled(); }
 
   static void free_extras(TaskCell& cell) noexcept {
-    TaskExtras* extras = cell.extras;
+    TaskExtras* extras = std::exchange(cell.extras, nullptr);
     if (extras == nullptr) return;
     SharedName::drop(extras->name);
     std::destroy_at(extras);
@@ -94,6 +94,7 @@ struct CellParts {
   static void dispose(TaskCell& base) noexcept {
     auto& cell = static_cast<Cell&>(base);
     if (cell.result.state == ResultState::exception) report_untaken(cell, cell.result.take_exception());
+    cell.result.clear();  // first: its destructor may ask this_task for what the extras hold
     free_extras(cell);
     WorkQueueBase* queue = cell.queue;
     cell.~Cell();

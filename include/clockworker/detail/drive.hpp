@@ -38,6 +38,10 @@ inline void check_may_drive(const Ring& ring, const char* call) {
     throw std::logic_error(std::string{"clockworker: "} + call +
                            " was called from inside a task; spawn or await instead");
   }
+  if (ring.closing || ring.stops_being_requested != 0) {
+    throw std::logic_error(std::string{"clockworker: "} + call +
+                           " was called from a stop callback, or while the executor is being destroyed");
+  }
   if (ring.driven) {
     throw std::logic_error(std::string{"clockworker: "} + call +
                            " was called while the same executor is running; a host must not re-enter it");
@@ -167,7 +171,7 @@ inline void poll_host(Ring& ring, HostRef host, PollTimeout timeout) {
   ring.set_time(ring.now());
   if (timeout && timeout->count() == 0) ring.host_poll_gap = 8 * (control.now - began_at);
   ring.host_polled_at = control.now;
-  control.host_due_at = control.now + ring.options.host_poll_interval.count();
+  control.host_due_at = saturated_end(control.now, ring.options.host_poll_interval.count());
   control.polls_left = ring.options.max_polls_per_host_poll;
   control.attention &= ~static_cast<std::uint32_t>(host_due);
 }
@@ -193,9 +197,11 @@ inline void sleep_in_host(Ring& ring, HostRef host) {
 }
 
 inline void throw_kept(Ring& ring) {
-  if (!ring.kept_exception) return;
-  ring.control.attention &= ~static_cast<std::uint32_t>(exception_kept);
-  std::rethrow_exception(std::exchange(ring.kept_exception, nullptr));
+  if (ring.kept_exceptions.empty()) return;
+  std::exception_ptr first = std::move(ring.kept_exceptions.front());
+  ring.kept_exceptions.erase(ring.kept_exceptions.begin());
+  if (ring.kept_exceptions.empty()) ring.control.attention &= ~static_cast<std::uint32_t>(exception_kept);
+  std::rethrow_exception(std::move(first));
 }
 
 /// A stop counts once, whether it was asked for before the run or in it.
@@ -226,7 +232,7 @@ bool drive(Ring& ring, HostRef host, const char* call, Done done) {
   ring.as_guest = false;
   ring.set_time(ring.now());
   ring.host_polled_at = ring.control.now;
-  ring.control.host_due_at = ring.control.now + ring.options.host_poll_interval.count();
+  ring.control.host_due_at = saturated_end(ring.control.now, ring.options.host_poll_interval.count());
   ring.control.polls_left = ring.options.max_polls_per_host_poll;
   for (;;) {
     deliver_wakes(ring);
@@ -235,8 +241,9 @@ bool drive(Ring& ring, HostRef host, const char* call, Done done) {
     if (take_stop(ring)) return false;
     if (ring.main_active) {
       run_main(ring);
-      // The end of main, an exception or a stop is for the top of the loop, before another task runs or all sleep.
-      if (done() || ring.kept_exception || ring.stop_requested) continue;
+      // The end of main, an exception or a stop is for the top of the loop, before another task runs or all
+      // sleep.
+      if (done() || !ring.kept_exceptions.empty() || ring.stop_requested) continue;
     }
     if (ring.picker.runnable_count() != 0) {
       run_queue(ring);
@@ -277,7 +284,7 @@ inline Progress run_ready(Ring& ring, Budget budget) {
       throw_kept(ring);
       if (take_stop(ring) || control.polls_left == 0 || control.now >= control.host_due_at) break;
       if (ring.main_active) run_main(ring);
-      if (control.polls_left == 0 || ring.kept_exception) continue;
+      if (control.polls_left == 0 || !ring.kept_exceptions.empty()) continue;
       if (ring.picker.runnable_count() != 0) {
         run_queue(ring);
       } else if (!ring.main_active) {

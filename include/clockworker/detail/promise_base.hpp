@@ -4,6 +4,7 @@
 
 #include <coroutine>
 #include <cstddef>
+#include <type_traits>
 
 #include <clockworker/detail/frame_pool.hpp>
 #include <clockworker/detail/result.hpp>
@@ -20,6 +21,14 @@ struct PromiseBase {
   static void* operator new(std::size_t size) { return pool_allocate(size); }
   static void operator delete(void* frame, std::size_t size) noexcept { pool_free(frame, size); }
 };
+
+/// Says so where an awaitable of the library's own is awaited in somebody else's coroutine.
+template <class Promise>
+constexpr void check_awaited_in_task() noexcept {
+  static_assert(
+      std::is_base_of_v<PromiseBase, Promise>,
+      "clockworker: this can be awaited in a clockworker::Task only, not in another coroutine type");
+}
 
 /// The promise of any of our frames. Every promise type derives from `PromiseBase` first, adds no member, and
 /// has no greater alignment (asserted in task.hpp), so the base lies where the promise of a

@@ -2,6 +2,7 @@
 /// What a task that was spawned from another thread, its executor and its RemoteHandle share.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -16,6 +17,7 @@
 #include <clockworker/detail/cell.hpp>
 #include <clockworker/detail/remote_key.hpp>
 #include <clockworker/join.hpp>
+#include <clockworker/timer.hpp>
 #include <clockworker/waker.hpp>
 
 namespace clockworker::detail {
@@ -52,8 +54,11 @@ class RemoteTask : public std::enable_shared_from_this<RemoteTask<T>> {
   }
   template <class Rep, class Period>
   [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> patience) {
+    // The sum with the present time is to stay within what a clock can count.
+    constexpr std::int64_t longest = std::chrono::nanoseconds{std::chrono::hours{24 * 365}}.count();
+    std::chrono::nanoseconds clamped{std::clamp<std::int64_t>(saturated_ns(patience), 0, longest)};
     std::unique_lock lock{mutex_};
-    return changed_.wait_for(lock, patience, [this] { return result_.has_value() || taken_; });
+    return changed_.wait_for(lock, clamped, [this] { return result_.has_value() || taken_; });
   }
 
   /// Precondition: ended().
@@ -92,11 +97,13 @@ class RemoteTask : public std::enable_shared_from_this<RemoteTask<T>> {
 
   // --- The executor's thread; or the poster's, if the executor was gone
 
-  void finish(JoinResult<T> result) noexcept {
+  /// From a Result<T> or a JoinError. Throws what the move of a value throws; nothing has changed then.
+  template <class From>
+  void finish(From&& from) {
     Waker waiter;
     {
       std::lock_guard lock{mutex_};
-      result_.emplace(std::move(result));
+      result_.emplace(std::forward<From>(from));
       std::swap(waiter, waiter_);
     }
     changed_.notify_all();
@@ -139,10 +146,13 @@ class RemoteTask : public std::enable_shared_from_this<RemoteTask<T>> {
       return;  // nobody has the handle: the result is as untaken as that of any detached task
     try {
       if (cell.ops->exception(cell) != nullptr) task.info_ = describe(cell);
-      task.finish(JoinResult<T>{static_cast<ResultCell<T>&>(cell).result});
+    } catch (const std::bad_alloc&) {
+      task.info_.id = cell.id;  // no memory for texts
+    }
+    try {
+      task.finish(static_cast<ResultCell<T>&>(cell).result);
     } catch (...) {
-      task.finish(JoinResult<T>{
-          JoinError{JoinErrc::exception, std::current_exception()}});  // the move of the value threw
+      task.finish(JoinError{JoinErrc::exception, std::current_exception()});  // the move of the value threw
     }
   }
 
@@ -188,7 +198,7 @@ class SpawnLetter : public Letter {
     std::shared_ptr<RemoteTask<T>> task = self->task_;
     if (ring == nullptr) {
       self.reset();  // the callable goes before anybody is told
-      task->finish(JoinResult<T>{JoinError{JoinErrc::cancelled, nullptr, JoinAwaiter<T>::refused_text}});
+      task->finish(JoinError{JoinErrc::cancelled, nullptr, JoinAwaiter<T>::refused_text});
       return;
     }
     try {
@@ -197,7 +207,7 @@ class SpawnLetter : public Letter {
       if (cell != nullptr) {
         task->watch(cell);
       } else {
-        task->finish(JoinResult<T>{JoinError{JoinErrc::cancelled, nullptr, JoinAwaiter<T>::refused_text}});
+        task->finish(JoinError{JoinErrc::cancelled, nullptr, JoinAwaiter<T>::refused_text});
       }
     } catch (...) {
       self.reset();
@@ -205,7 +215,7 @@ class SpawnLetter : public Letter {
       if (task.use_count() == 1 && ring->exception_rules->policy == ExceptionPolicy::rethrow) {
         ring->keep_exception(std::current_exception());  // nobody has the handle
       }
-      task->finish(JoinResult<T>{JoinError{JoinErrc::exception, std::current_exception()}});
+      task->finish(JoinError{JoinErrc::exception, std::current_exception()});
     }
   }
 
@@ -228,11 +238,13 @@ class SpawnLetter : public Letter {
 };
 
 inline void request_stop(Mailbox& mailbox) noexcept {
+  mailbox.acquire();  // the stop itself may end the executor while the bell still rings
   mailbox.post_stop([](Letter&, Ring* ring) noexcept {
     if (ring == nullptr) return;
     ring->stop_requested = true;
     ring->control.attention |= stop_asked;
   });
+  mailbox.release();
 }
 
 }  // namespace clockworker::detail

@@ -8,7 +8,9 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <new>
 #include <utility>
+#include <vector>
 
 #include <clockworker/clock.hpp>
 #include <clockworker/config.hpp>
@@ -59,6 +61,7 @@ class Ring {
 
   Ring(const RingOptions& with, std::shared_ptr<const ExceptionRules> rules, NowFunction now_function)
       : options{with}, exception_rules{std::move(rules)}, now_function_{now_function}, mailbox_{new Mailbox} {
+    kept_exceptions.reserve(16);
     control.now = now();
   }
   Ring(const Ring&) = delete;
@@ -211,8 +214,12 @@ class Ring {
   void abort(TaskCell& cell) noexcept {
     if (cell.status == TaskStatus::done || cell.has(abort_requested)) return;
     cell.set(abort_requested);
-    if (cell.extras != nullptr && cell.extras->stop)
-      cell.extras->stop->request_stop();  // its callbacks may do anything
+    if (cell.extras != nullptr && cell.extras->stop) {
+      // Its callbacks may do anything but drive: who aborts may hold on to what a turn would free.
+      ++stops_being_requested;
+      cell.extras->stop->request_stop();
+      --stops_being_requested;
+    }
     take_up_abort(cell);
   }
 
@@ -227,18 +234,20 @@ class Ring {
     wake(cell);
   }
 
-  /// Remembers what run*() is to throw. Of two at once the first is kept: the second can only come from a
-  /// scheduler's push, which is tried, and throws, again.
+  /// Remembers what run*() is to throw; of several, each run throws the next. There is room for more than can
+  /// come in one turn; past that, and with no memory for more, the latest is dropped.
   void keep_exception(std::exception_ptr exception) noexcept {
-    if (!kept_exception) kept_exception = std::move(exception);
+    try {
+      kept_exceptions.push_back(std::move(exception));
+    } catch (const std::bad_alloc&) {
+    }
     control.attention |= exception_kept;
   }
 
   /// run*() throws `exception` in another way.
   void forget_exception(const std::exception_ptr& exception) noexcept {
-    if (kept_exception != exception) return;
-    kept_exception = nullptr;
-    control.attention &= ~static_cast<std::uint32_t>(exception_kept);
+    std::erase(kept_exceptions, exception);
+    if (kept_exceptions.empty()) control.attention &= ~static_cast<std::uint32_t>(exception_kept);
   }
 
   /// After a resume that did not simply suspend or yield. True if the cell is still in this queue's hands.
@@ -269,7 +278,7 @@ class Ring {
     ++spawned;
   }
 
-  /// Why a spawn is refused; null if it is not.
+  /// Whether spawns are refused.
   [[nodiscard]] bool refuses_tasks() const noexcept { return closing || shutting_down; }
 
   // --- State. Public to the parts of the library; each has its one writer named.
@@ -281,13 +290,14 @@ class Ring {
   TimerHeap timers;
   WorkQueueBase* current =
       nullptr;  // drive.hpp: whose slice it is; kept while the host is polled in the midst of it
-  QueueRecord* slice_record = nullptr;  // drive.hpp: where the slice loop's readings go
-  WorkQueueBase* main_lane = nullptr;   // executor.hpp
-  bool main_active = false;             // activate(), deactivate()
-  Move move;                            // switch_to()
-  std::exception_ptr kept_exception;    // keep_exception()
-  bool time_is_stale = true;            // drive.hpp: control.now is not the present
-  bool driven = false;                  // drive.hpp: inside run* or run_ready
+  QueueRecord* slice_record = nullptr;              // drive.hpp: where the slice loop's readings go
+  WorkQueueBase* main_lane = nullptr;               // executor.hpp
+  bool main_active = false;                         // activate(), deactivate()
+  Move move;                                        // switch_to()
+  std::vector<std::exception_ptr> kept_exceptions;  // keep_exception()
+  std::uint32_t stops_being_requested = 0;          // abort()
+  bool time_is_stale = true;                        // drive.hpp: control.now is not the present
+  bool driven = false;                              // drive.hpp: inside run* or run_ready
   const ThreadState* driver = nullptr;  // drive.hpp: on which thread; its address tells the thread
   bool as_guest = false;                // drive.hpp: the resumes allowed are a hard limit
   bool stop_requested = false;          // the stop letter
@@ -347,7 +357,13 @@ class Ring {
   }
 
   CLOCKWORKER_NOINLINE bool should_yield_after_a_look() noexcept {
-    if (mailbox_->inbox.has_mail()) drain_inbox();
+    if (mailbox_->inbox.has_mail()) {
+      // What is delivered is not the running task's doing: a spawn's callable is not to find itself in a
+      // stranger's task.
+      TaskCell* running = std::exchange(thread_state.task, nullptr);
+      drain_inbox();
+      thread_state.task = running;
+    }
     if (control.attention != 0) return true;
     std::int64_t reading = now();
     control.check_stride =

@@ -50,7 +50,8 @@ auto spawn_main(WorkQueueBase& lane, A&& main) {
 }
 
 /// Main must be gone before the caller's locals are. If a stranger holds on to its frames there is nothing
-/// for it but to poll the host until it lets go; should the host throw, they are left to the stranger.
+/// for it but to go on until it lets go, keeping what else is thrown for the next run; should the host
+/// throw, they are left to the stranger.
 inline void end_main(Ring& ring, HostRef host, TaskCell& main) noexcept {
   DriveScope scope{ring, "run_until()"};
   ring.abort(main);
@@ -59,13 +60,19 @@ inline void end_main(Ring& ring, HostRef host, TaskCell& main) noexcept {
     while (main.has(stranger_pending) && main.status == TaskStatus::suspended) {
       ring.set_time(ring.now());
       deliver_wakes(ring);
-      if (main.status == TaskStatus::suspended) sleep_in_host(ring, host);
+      if (main.status != TaskStatus::suspended) break;
+      if (ring.picker.runnable_count() != 0) {
+        run_queue(ring);  // the stranger may be at the mercy of another task
+        poll_host(ring, host, std::chrono::nanoseconds::zero());
+      } else {
+        sleep_in_host(ring, host);
+      }
     }
   } catch (...) {
     ring.keep_exception(std::current_exception());
   }
   ring.mailbox().detach_host();
-  if (!leave_to_stranger(ring, main)) ring.end_now(main);
+  if (main.status != TaskStatus::done && !leave_to_stranger(ring, main)) ring.end_now(main);
   ring.driven = false;
   listen_as_guest(ring);  // the scope has switched the guest's bell off
 }
@@ -91,7 +98,8 @@ template <class T>
 T run_until_joined(Ring& ring, HostRef host, JoinHandle<T>& main) {
   TaskCell* cell = detail_join_access::cell(main);
   if (!main.valid()) throw std::invalid_argument("clockworker: run_until() of an empty JoinHandle");
-  if (cell != nullptr && cell->status != TaskStatus::done && cell->queue->ring != &ring) {
+  if (cell != nullptr && cell->queue != nullptr && cell->queue->ring != nullptr &&
+      cell->queue->ring != &ring) {
     throw std::invalid_argument("clockworker: run_until() of a JoinHandle that belongs to another executor");
   }
   if (!drive(ring, host, "run_until()", [&] { return main.done(); })) {

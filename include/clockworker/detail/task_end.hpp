@@ -48,7 +48,6 @@ inline void move_to_queue(Ring& ring, TaskCell& cell, Move to) noexcept {
   take_out_of_queue(ring, cell);
   cell.queue = to.queue;  // its reference was counted by switch_to()
   from->release();
-  ++to.queue->live_tasks;
   count_into_group(cell, to.group);
   std::memset(cell.scheduler_state, 0, sizeof cell.scheduler_state);
   if (cell.extras != nullptr) std::memset(cell.extras->single_group_state, 0, scheduler_state_size);
@@ -166,6 +165,10 @@ inline void Ring::popped_after_end(TaskCell& cell) noexcept {
 
 inline void WakeGate::delivered(Letter& letter, Ring* ring) noexcept {
   auto& gate = static_cast<WakeGate&>(letter);
+  if (gate.cell == nullptr) {  // posted for a task that was left to a stranger meanwhile
+    gate.refused();
+    return;
+  }
   if (ring == nullptr) return;
   gate.word.fetch_or(fired, std::memory_order_acq_rel);  // from `posted`
   ring->wake(*gate.cell);

@@ -8,6 +8,7 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -174,7 +175,13 @@ inline void report_untaken(const TaskCell& cell, std::exception_ptr exception) n
   const ExceptionRules& rules = *cell.queue->rules;
   if (rules.policy != ExceptionPolicy::capture) return;
   if (!rules.unhandled) std::terminate();
-  rules.unhandled(std::move(exception), describe(cell));
+  TaskInfo info;
+  try {
+    info = describe(cell);
+  } catch (const std::bad_alloc&) {
+    info.id = cell.id;  // no memory for texts; the exception is what matters
+  }
+  rules.unhandled(std::move(exception), std::move(info));
 }
 
 }  // namespace clockworker::detail
