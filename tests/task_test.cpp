@@ -153,7 +153,7 @@ struct Pair {
 TEST_CASE(
     "Task: a value may lack a default constructor, be made explicitly from what is returned, or of braces",
     "[task]") {
-  auto no_default = []() -> cw::Task<NoDefault> { co_return 5; };
+  auto no_default = []() -> cw::Task<NoDefault> { co_return NoDefault{5}; };
   auto aggregate = []() -> cw::Task<Pair> { co_return {1, 2}; };
   run_main([&]() -> cw::Task<> {
     NoDefault one = co_await no_default();
