@@ -151,7 +151,7 @@ struct Pair {
 };
 
 TEST_CASE(
-    "Task: a value may lack a default constructor, be made explicitly from what is returned, or of braces",
+    "Task: a value may lack a default constructor, or be made of braces",
     "[task]") {
   auto no_default = []() -> cw::Task<NoDefault> { co_return NoDefault{5}; };
   auto aggregate = []() -> cw::Task<Pair> { co_return {1, 2}; };
