@@ -67,7 +67,7 @@ TEST_CASE("Remote: spawns keep their order", "[remote]") {
   CHECK(order == std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9});
 }
 
-TEST_CASE("Remote: a result can be taken once; then it is result_taken", "[remote]") {
+TEST_CASE("Remote: a result can be taken once, then it is result_taken", "[remote]") {
   auto executor = Builder{}.with_queue(0, 1).build();
   auto handle = executor.remote().spawn(0, seven);
   executor.run_ready();
@@ -129,7 +129,7 @@ TEST_CASE("Remote: callable and arguments are copied or moved, and std::ref refe
   CHECK(counted == 7);
 }
 
-TEST_CASE("Remote: what the copy of an argument throws reaches the spawning caller; nothing is spawned",
+TEST_CASE("Remote: what the copy of an argument throws reaches the spawning caller, nothing is spawned",
           "[remote]") {
   struct Throws {
     Throws() = default;
@@ -259,7 +259,7 @@ TEST_CASE("Remote: tasks that live when the executor is destroyed are cancelled 
   CHECK(handle.get().error().code() == cw::JoinErrc::cancelled);
 }
 
-TEST_CASE("Remote: abort cancels a task, delivered or not; of one that has ended it changes nothing",
+TEST_CASE("Remote: abort cancels a task, delivered or not, of one that has ended it changes nothing",
           "[remote]") {
   auto executor = Builder{}.with_queue(0, 1).build();
   auto waits = []() -> cw::Task<int> {

@@ -285,7 +285,7 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "Remote: a handle may be dropped on its thread at the moment its task fails; the hook hears of each",
+    "Remote: a handle may be dropped on its thread at the moment its task fails, the hook hears of each",
     "[remote]") {
   std::atomic<int> heard = 0;
   constexpr int spawns = 3000;

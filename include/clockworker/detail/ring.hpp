@@ -60,9 +60,10 @@ class Ring {
   using NowFunction = TimePoint (*)() noexcept;
 
   Ring(const RingOptions& with, std::shared_ptr<const ExceptionRules> rules, NowFunction now_function)
-      : options{with}, exception_rules{std::move(rules)}, now_function_{now_function}, mailbox_{new Mailbox} {
+      : options{with}, exception_rules{std::move(rules)}, now_function_{now_function} {
     kept_exceptions.reserve(16);
     control.now = now();
+    mailbox_ = new Mailbox;  // last: nobody would release it if this threw
   }
   Ring(const Ring&) = delete;
   Ring& operator=(const Ring&) = delete;
@@ -384,7 +385,7 @@ class Ring {
 
  private:
   NowFunction now_function_;
-  Mailbox* mailbox_;
+  Mailbox* mailbox_ = nullptr;
 };
 
 }  // namespace clockworker::detail
