@@ -23,28 +23,28 @@ using std::chrono::nanoseconds;
 // --- What is a clock, and what is not
 
 struct Minimal {
-  static constexpr bool is_steady = true;
+  [[maybe_unused]] static constexpr bool is_steady = true;
   static TimePoint now() noexcept { return {}; }
 };
 struct MayThrow {
-  static constexpr bool is_steady = true;
+  [[maybe_unused]] static constexpr bool is_steady = true;
   static TimePoint now() { return {}; }
 };
 struct NotSteady {
-  static constexpr bool is_steady = false;
+  [[maybe_unused]] static constexpr bool is_steady = false;
   static TimePoint now() noexcept { return {}; }
 };
 struct SaysNothing {
   static TimePoint now() noexcept { return {}; }
 };
 struct Coarse {
-  static constexpr bool is_steady = true;
+  [[maybe_unused]] static constexpr bool is_steady = true;
   static std::chrono::time_point<std::chrono::steady_clock, std::chrono::milliseconds> now() noexcept {
     return {};
   }
 };
 struct NotStatic {
-  static constexpr bool is_steady = true;
+  [[maybe_unused]] static constexpr bool is_steady = true;
   TimePoint now() const noexcept { return {}; }
 };
 
@@ -52,6 +52,7 @@ static_assert(Clock<Minimal> && Clock<SteadyClock> && Clock<ManualClock> && Cloc
 static_assert(Clock<std::chrono::steady_clock> ==
               std::is_same_v<std::chrono::steady_clock::duration, std::chrono::nanoseconds>);
 static_assert(!Clock<std::chrono::system_clock>);
+static_assert(MayThrow::is_steady && Coarse::is_steady && NotStatic::is_steady);  // that is not what they lack
 static_assert(!Clock<MayThrow> && !Clock<NotSteady> && !Clock<SaysNothing> && !Clock<Coarse> &&
               !Clock<NotStatic>);
 static_assert(!Clock<int>);

@@ -273,7 +273,7 @@ TEST_CASE("Host: executors on two threads wake each other's tasks", "[host]") {
   constexpr int rounds = 5000;
   auto one = cw::ExecutorBuilder<>{}.with_queue(0, 1).build();
   auto two = cw::ExecutorBuilder<>{}.with_queue(0, 1).build();
-  // A player without the ball lays its waker down and looks again; whoever passes the ball takes the waker up.
+  // A player without the ball lays its waker down and looks again; who passes the ball takes the waker up.
   struct Side {
     std::atomic<bool> ball = false;
     std::atomic<bool> waits = false;

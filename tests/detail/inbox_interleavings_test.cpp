@@ -30,8 +30,8 @@ std::vector<InboxNode*> listed(InboxNode* node) {
 }
 
 /// Runs a few actors, one at a time, each up to its next atomic access, and goes through all the orders in
-/// which that can be done. An actor that waits for a condition is not chosen before that holds; if none can be
-/// chosen, they hang.
+/// which that can be done. An actor that waits for a condition is not chosen before that holds; if none can
+/// be chosen, they hang.
 class Interleavings {
  public:
   using Actor = std::function<void()>;

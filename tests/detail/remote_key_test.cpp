@@ -115,7 +115,6 @@ struct ThrowsOnCopy {
   ThrowsOnCopy() = default;
   ThrowsOnCopy(const ThrowsOnCopy&) { throw std::runtime_error("no copy today"); }
   ThrowsOnCopy& operator=(const ThrowsOnCopy&) = default;
-  friend bool operator==(const ThrowsOnCopy&, const ThrowsOnCopy&) = default;
 };
 
 TEST_CASE("RemoteKey: what the copy of a key throws reaches the caller", "[remote]") {
