@@ -52,7 +52,8 @@ static_assert(Clock<Minimal> && Clock<SteadyClock> && Clock<ManualClock> && Cloc
 static_assert(Clock<std::chrono::steady_clock> ==
               std::is_same_v<std::chrono::steady_clock::duration, std::chrono::nanoseconds>);
 static_assert(!Clock<std::chrono::system_clock>);
-static_assert(MayThrow::is_steady && Coarse::is_steady && NotStatic::is_steady);  // that is not what they lack
+// It is not steadiness that these lack.
+static_assert(MayThrow::is_steady && Coarse::is_steady && NotStatic::is_steady);
 static_assert(!Clock<MayThrow> && !Clock<NotSteady> && !Clock<SaysNothing> && !Clock<Coarse> &&
               !Clock<NotStatic>);
 static_assert(!Clock<int>);

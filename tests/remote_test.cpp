@@ -281,6 +281,49 @@ TEST_CASE("Remote: abort cancels a task, delivered or not, of one that has ended
   CHECK(ended.get().value() == 7);
 }
 
+TEST_CASE("Remote: an await that was aborted leaves the handle to the next one", "[remote]") {
+  auto executor = Builder{}.with_queue(0, 1).build();
+  cw::Waker waker;
+  auto handle = executor.remote().spawn(0, [&]() -> cw::Task<int> {
+    auto keep = [&](cw::Waker given) { waker = std::move(given); };
+    co_await cw::suspend(keep);
+    co_return 7;
+  });
+  int got = 0;
+  auto awaits = [&]() -> cw::Task<> { got = (co_await handle).value(); };
+  auto first = executor.queue(0).spawn(awaits);
+  executor.run_ready();
+  first.abort();
+  executor.run_ready();
+  REQUIRE(first.done());
+  auto second = executor.queue(0).spawn(awaits);
+  executor.run_ready();
+  waker.wake();
+  executor.run_ready();
+  CHECK(second.done());
+  CHECK(got == 7);
+}
+
+TEST_CASE("Remote: the callable of a spawn that is refused dies before anybody is told", "[remote]") {
+  struct Looks {
+    cw::RemoteHandle<>* handle;
+    int* seen;
+    Looks(cw::RemoteHandle<>& at, int& note) : handle{&at}, seen{&note} {}
+    Looks(Looks&& other) noexcept : handle{std::exchange(other.handle, nullptr)}, seen{other.seen} {}
+    ~Looks() {
+      if (handle != nullptr) *seen = handle->done() ? 2 : 1;
+    }
+  };
+  int seen = 0;
+  cw::RemoteHandle<> handle;
+  {
+    auto executor = Builder{}.with_queue(0, 1).build();
+    handle = executor.remote().spawn(0, [look = Looks{handle, seen}]() -> cw::Task<> { co_return; });
+  }
+  CHECK(handle.done());
+  CHECK(seen == 1);
+}
+
 TEST_CASE("Remote: a dropped handle detaches its task", "[remote]") {
   auto executor = Builder{}.with_queue(0, 1).build();
   bool ran = false;
