@@ -251,7 +251,7 @@ class Ring {
     if (kept_exceptions.empty()) control.attention &= ~static_cast<std::uint32_t>(exception_kept);
   }
 
-  /// After a resume that did not simply suspend or yield. True if the cell is still in this queue's hands.
+  /// After a resume that did not simply suspend or yield.
   void settle(TaskCell& cell) noexcept;
   /// Destroys the frames, innermost first and in constant native stack; the result is then `cancelled`.
   void unwind(TaskCell& cell) noexcept;

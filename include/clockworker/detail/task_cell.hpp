@@ -45,7 +45,6 @@ enum class WaitsFor : std::uint8_t { nothing, timer, task, waker, stranger };
 enum TaskFlag : std::uint8_t {
   abort_requested = 1,   // never taken back; the frames go at the next turn
   stranger_pending = 2,  // a foreign awaitable holds a handle into the frames: they may not be destroyed
-  unwinding = 4,         // the frames are being destroyed
   ended_in_queue = 8,    // done, but its scheduler still holds it; with status `done` only
   run_until_main = 16,   // its exception belongs to run_until() alone
   deferred = 32,  // runnable, but its scheduler threw at the push; tried again at the queue's next slice

@@ -97,11 +97,9 @@ inline void Ring::finish(TaskCell& cell) noexcept {
 
 inline void Ring::unwind(TaskCell& cell) noexcept {
   TaskCell* running = std::exchange(thread_state.task, &cell);
-  cell.set(unwinding);
   cell.status = TaskStatus::running;
   destroy_frames(cell.resume_point);
   cell.ops->cancel(cell);
-  cell.unset(unwinding);
   thread_state.task = running;
 }
 
