@@ -26,3 +26,5 @@ install_missing() {
 
 # What it takes to build the library's own tests and examples with the system's compiler.
 base_packages=(g++ cmake ninja-build pkg-config catch2)
+# The event loops that the hosts are tested on.
+host_packages=(libasio-dev libboost-dev libuv1-dev libglib2.0-dev qt6-base-dev liburing-dev)

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source cmake/packages.sh
-install_missing "${base_packages[@]}"
+install_missing "${base_packages[@]}" "${host_packages[@]}"
 
 cmake -S . -B build/test -G Ninja -DCMAKE_BUILD_TYPE=Release -DCLOCKWORKER_BUILD_BENCHMARKS=OFF "$@"
 cmake --build build/test

@@ -47,6 +47,8 @@ struct ReleaseQueue {
 };
 using QueuePointer = std::unique_ptr<WorkQueueBase, ReleaseQueue>;
 
+struct executor_access;  // guest.hpp: hosts reach the ring by it
+
 }  // namespace detail
 
 template <QueueKey Key = int, Clock C = SteadyClock>
@@ -190,13 +192,7 @@ class Executor {
   /// it, the executor's own included, and at once if it is runnable now. It must not throw, nor call the
   /// executor: it should have the loop call run_ready() soon. An empty one removes it; returns when no other
   /// thread is in the old one. Throws std::bad_alloc.
-  void on_runnable(std::function<void()> notify) {
-    ring_.mailbox().set_notify(std::move(notify));
-    if (!ring_.driven) {
-      ring_.mailbox().inbox.unpark();
-      detail::listen_as_guest(ring_);
-    }
-  }
+  void on_runnable(std::function<void()> notify) { detail::set_on_runnable(ring_, std::move(notify)); }
 
   /// Makes `run*` return after the present resume, or the next one return at once; counts once. Tasks stay,
   /// and go on at the next run. Any thread that knows that the executor lives; else Remote::stop().
@@ -231,6 +227,7 @@ class Executor {
 
  private:
   friend class ExecutorBuilder<Key, C>;
+  friend struct detail::executor_access;
 
   struct Lane {
     Key key;

@@ -4,10 +4,12 @@
 
 #include <chrono>
 #include <concepts>
+#include <memory>
 #include <optional>
 #include <type_traits>
 #include <utility>
 
+#include <clockworker/detail/host_identity.hpp>
 #include <clockworker/detail/mailbox.hpp>
 
 namespace clockworker {
@@ -22,18 +24,26 @@ using PollTimeout = std::optional<std::chrono::nanoseconds>;
 ///
 /// Semantics:
 /// 1. `poll(timeout)`, on the executor's thread: delivers the events that are there, blocking no longer than
-/// `timeout` until there is one, and
-///    returns once it has delivered some. It may wake and spawn tasks; it must not call `run*` or `run_ready`
-///    of the same executor. It may return early for no reason, and must not return before `timeout` over and
-///    over, or an idle executor spins: so round the timeout up. What it throws leaves `run*`.
-/// 2. `wake()`, on any thread, also while `poll` runs: the poll now blocked, or the next one, returns without
-/// waiting. Called
-///    once for each time the executor goes to sleep, not for each event. Called only during `run*(host)`:
-///    when that has returned no thread is in it any more.
+///    `timeout` until there is one, and returns once it has delivered some. It is to look at what its loop
+///    has ready once, and not for as long as there is more: tasks wait. It may return early for no reason,
+///    and must not return before `timeout` over and over, or an idle executor spins: so round the timeout up
+///    to what the loop can count in, and bound it to what the loop can add to the present.
+/// 2. `wake()`, on any thread, also while `poll` runs: the poll now blocked, or the next one that may block,
+///    returns without waiting. Called once for each time the executor goes to sleep, not for each event: one
+///    wake an edge. It may take the loop's locks, must not throw, and should not allocate. Called only during
+///    `run*(host)`: when that has returned no thread is in it any more.
+/// 3. Order, and why no wake is lost: *arm, re-check, block*. The executor marks itself as asleep (arm), which
+///    fails if something has been posted (re-check); then it polls (block). Whoever posts after the mark takes
+///    it away and calls `wake()`. So all that a host has to do is to remember a wake that comes before its
+///    poll.
+/// 4. From within `poll` the host, and the callbacks it delivers, may wake tasks, spawn, abort, use queues,
+///    stop() and shutdown(). They must not call `run*` or `run_ready` of the same executor: that throws
+///    std::logic_error and changes nothing. Other executors may be driven there.
+/// 5. What `poll` throws leaves `run*`, and nothing is lost: tasks stay, and the next run goes on.
+/// 6. The next deadline is the timeout that `poll` is given, anew each time: keep no timer between polls.
 ///
-/// Why no wake is lost: the executor marks itself as asleep, which fails if something has been posted; then
-/// polls. Whoever posts after the mark takes it away and calls `wake()`; so a host only has to remember a
-/// wake that comes before its poll.
+/// In the other direction, an executor that is a guest in a loop that others run, see guest.hpp; the next
+/// deadline is there what a turn returns, and the bell of `on_runnable()` stands for `wake()`.
 ///
 /// Minimal model: a condition variable with a flag; see hosts/thread.hpp.
 template <class H>
@@ -50,12 +60,13 @@ struct HostRef {
   void* host;
   void (*poll)(void*, PollTimeout);
   Mailbox::Wake wake;
+  HostIdentity identity;
 
   template <PollHook H>
   [[nodiscard]] static HostRef of(H& host) noexcept {
     return HostRef{const_cast<void*>(static_cast<const volatile void*>(std::addressof(host))),
                    [](void* self, PollTimeout timeout) { static_cast<H*>(self)->poll(timeout); },
-                   [](void* self) noexcept { static_cast<H*>(self)->wake(); }};
+                   [](void* self) noexcept { static_cast<H*>(self)->wake(); }, HostIdentity::of(host)};
   }
 };
 

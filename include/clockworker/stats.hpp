@@ -70,8 +70,8 @@ struct TaskInfo {
   std::uint64_t group = 0;  ///< as GroupRef::id()
   std::string name;
   TaskState state = TaskState::suspended;
-  std::string_view waits_for;  ///< of a suspended task: "timer", "task", "waker", "foreign awaitable"; else
-                               ///< empty. A literal.
+  std::string_view waits_for;  ///< of a suspended task: "timer", "task", "waker", "foreign awaitable",
+                               ///< "host"; else empty. A literal.
   bool abort_requested = false;
 };
 
@@ -103,6 +103,8 @@ namespace detail {
       return "waker";
     case WaitsFor::stranger:
       return "foreign awaitable";
+    case WaitsFor::host:
+      return "host";
   }
   return "";
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <exception>
+#include <functional>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -216,19 +217,42 @@ inline void listen_as_guest(Ring& ring) noexcept {
   if (has_runnable(ring) || !ring.mailbox().inbox.try_park()) ring.mailbox().notify_from_owner();
 }
 
+/// See Executor::on_runnable().
+inline void set_on_runnable(Ring& ring, std::function<void()> notify) {
+  ring.mailbox().set_notify(std::move(notify));
+  if (ring.driven) return;
+  ring.mailbox().inbox.unpark();
+  listen_as_guest(ring);
+}
+
+/// While it lives, `host` is polled, woken, and found by its tasks. Afterwards the guest's bell is on again.
+class HostAttachment {
+ public:
+  HostAttachment(Ring& ring, HostRef host) noexcept
+      : ring_{ring}, before_{std::exchange(ring.host, host.identity)} {
+    ring.mailbox().attach_host(host.host, host.wake);
+  }
+  HostAttachment(const HostAttachment&) = delete;
+  HostAttachment& operator=(const HostAttachment&) = delete;
+  ~HostAttachment() {
+    ring_.mailbox().detach_host();
+    ring_.host = before_;
+    ring_.driven = false;
+    // The guest has not been told of timers armed since its last turn: it is to ask.
+    if (ring_.timers.next_deadline() != never) ring_.mailbox().notify_from_owner();
+    listen_as_guest(ring_);
+  }
+
+ private:
+  Ring& ring_;
+  HostIdentity before_;
+};
+
 /// Drives with `host` until `done()` or a stop. True if done.
 template <class Done>
 bool drive(Ring& ring, HostRef host, const char* call, Done done) {
   DriveScope scope{ring, call};
-  struct Attachment {
-    Ring& ring;
-    Attachment(Ring& of, HostRef to) noexcept : ring{of} { ring.mailbox().attach_host(to.host, to.wake); }
-    ~Attachment() {
-      ring.mailbox().detach_host();
-      ring.driven = false;
-      listen_as_guest(ring);
-    }
-  } attachment{ring, host};
+  HostAttachment attachment{ring, host};
   ring.as_guest = false;
   ring.set_time(ring.now());
   ring.host_polled_at = ring.control.now;

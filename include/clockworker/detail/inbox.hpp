@@ -53,6 +53,9 @@ class BasicInbox {
   /// Owner. Whether something is posted; a hint from a plain load, for a look at every resume.
   [[nodiscard]] bool has_mail() const noexcept { return head_.load(std::memory_order_relaxed) > closed; }
 
+  /// Any thread; a hint but for the owner.
+  [[nodiscard]] bool is_closed() const noexcept { return head_.load(std::memory_order_relaxed) == closed; }
+
   /// Owner, not parked. Takes all that is posted, oldest first. O(posted).
   InboxNode* drain() noexcept {
     if (!has_mail()) return nullptr;

@@ -14,6 +14,7 @@
 
 #include <clockworker/clock.hpp>
 #include <clockworker/config.hpp>
+#include <clockworker/detail/host_identity.hpp>
 #include <clockworker/detail/mailbox.hpp>
 #include <clockworker/detail/promise_base.hpp>
 #include <clockworker/detail/slice_control.hpp>
@@ -301,6 +302,7 @@ class Ring {
   bool driven = false;                              // drive.hpp: inside run* or run_ready
   const ThreadState* driver = nullptr;  // drive.hpp: on which thread; its address tells the thread
   bool as_guest = false;                // drive.hpp: the resumes allowed are a hard limit
+  HostIdentity host;                    // drive.hpp while a host drives, else guest.hpp
   bool stop_requested = false;          // the stop letter
   bool shutting_down = false;           // shutdown()
   bool closing = false;                 // the destructor

@@ -54,8 +54,8 @@ auto spawn_main(WorkQueueBase& lane, A&& main) {
 /// throw, they are left to the stranger.
 inline void end_main(Ring& ring, HostRef host, TaskCell& main) noexcept {
   DriveScope scope{ring, "run_until()"};
+  HostAttachment attachment{ring, host};
   ring.abort(main);
-  ring.mailbox().attach_host(host.host, host.wake);
   try {
     while (main.has(stranger_pending) && main.status == TaskStatus::suspended) {
       ring.set_time(ring.now());
@@ -71,10 +71,7 @@ inline void end_main(Ring& ring, HostRef host, TaskCell& main) noexcept {
   } catch (...) {
     ring.keep_exception(std::current_exception());
   }
-  ring.mailbox().detach_host();
   if (main.status != TaskStatus::done && !leave_to_stranger(ring, main)) ring.end_now(main);
-  ring.driven = false;
-  listen_as_guest(ring);  // the scope has switched the guest's bell off
 }
 
 /// Drives until `main` has ended, and takes its result.

@@ -39,7 +39,7 @@ enum class TaskStatus : std::uint8_t {
 };
 
 /// What a suspended task waits for; for `tasks()`, nothing depends on it.
-enum class WaitsFor : std::uint8_t { nothing, timer, task, waker, stranger };
+enum class WaitsFor : std::uint8_t { nothing, timer, task, waker, stranger, host };
 
 /// Set on the executor's thread only. More than one may be set but where it says otherwise.
 enum TaskFlag : std::uint8_t {
