@@ -59,6 +59,37 @@ TEST_CASE("this_task: tells the id and the queue, in children too, and after a c
   CHECK(queues == std::vector<std::string>{"0", "1"});
 }
 
+TEST_CASE("this_task: the queue of run_until()'s main takes nobody else", "[this_task]") {
+  ManualExecutor executor = manual_executor();
+  std::vector<std::string> refused;
+  bool came_back = false;
+  executor.run_until([&]() -> cw::Task<> {
+    cw::QueueHandle mine = cw::this_task::queue();
+    auto nothing = []() -> cw::Task<> { co_return; };
+    refused.push_back(thrown_text<std::logic_error>([&] { static_cast<void>(mine.spawn(nothing)); }));
+    refused.push_back(thrown_text<std::logic_error>([&] { static_cast<void>(mine.spawn(nothing())); }));
+    auto other = executor.queue(0).spawn([&]() -> cw::Task<> {
+      try {
+        co_await cw::switch_to(mine);
+      } catch (const std::logic_error& error) {
+        refused.push_back(error.what());
+      }
+    });
+    static_cast<void>(co_await other);
+    co_await cw::switch_to(executor.queue(1));
+    co_await cw::switch_to(mine);
+    came_back = cw::this_task::queue().same_queue(mine);
+  });
+  REQUIRE(refused.size() == 3);
+  CHECK(refused[0] == refused[1]);
+  CHECK(
+      refused[0] ==
+      "clockworker: spawn(): the main task of run_until() runs ahead of every queue, on one of its own that "
+      "takes nobody else; name a queue: executor.queue(key)");
+  CHECK(refused[2].find("switch_to()") != std::string::npos);
+  CHECK(came_back);
+}
+
 TEST_CASE("this_task: queue() spawns beside the task", "[this_task]") {
   ManualExecutor executor = manual_executor();
   std::string name;

@@ -33,6 +33,13 @@ template <class Id>
   }
 }
 
+[[nodiscard]] inline std::string only_for_main(const char* call) {
+  return std::string{"clockworker: "} + call +
+         ": the main task of run_until() runs ahead of every queue, on one of its own that takes nobody "
+         "else; "
+         "name a queue: executor.queue(key)";
+}
+
 }  // namespace detail
 
 /// A queue of an executor, and how tasks spawned through this handle are grouped and named. Cheap to copy.
@@ -61,7 +68,8 @@ class QueueHandle {
   /// its turn. The callable and its arguments are decay-copied and live as long as the task, so a lambda with
   /// captures is safe; wrap in std::ref what is to be referred to. Throws what the copies, `f` or the
   /// scheduler throw, std::bad_alloc, and std::invalid_argument if `f` returns an empty Task; nothing has
-  /// been spawned then. If the executor is shutting down or gone, or the queue was removed, the handle is
+  /// been spawned then. Throws std::logic_error on the queue of run_until()'s main, which is ahead of all others
+  /// and for main alone. If the executor is shutting down or gone, or the queue was removed, the handle is
   /// that of a cancelled task. O(1) and the scheduler's push.
   template <class F, class... Args>
   requires(!detail::is_task<std::decay_t<F>>) auto spawn(F&& f, Args&&... args) const {
@@ -72,6 +80,7 @@ class QueueHandle {
                   "does; std::ref to refer) and that returns a clockworker::Task");
     using T = typename Returned::value_type;
     check_thread();
+    check_open_to_others("spawn()");
     return detail_join_access::make<T>(detail::spawn_callable<T>(
         *queue_, group_, name_, 0, std::forward<F>(f), std::forward<Args>(args)...));
   }
@@ -80,6 +89,7 @@ class QueueHandle {
   template <class T>
   JoinHandle<T> spawn(Task<T> task) const {
     check_thread();
+    check_open_to_others("spawn()");
     return detail_join_access::make<T>(detail::spawn_task<T>(*queue_, group_, name_, 0, task));
   }
 
@@ -155,6 +165,10 @@ class QueueHandle {
                        "a QueueHandle was used on another thread than the executor's; use Remote::spawn()");
   }
 
+  void check_open_to_others(const char* call) const {
+    if (queue_->is_main) throw std::logic_error(detail::only_for_main(call));
+  }
+
   [[nodiscard]] std::string gone(const char* call) const {
     return std::string{"clockworker: "} + call + " on queue '" + queue_->name + "', which is gone";
   }
@@ -187,6 +201,9 @@ class SwitchAwaiter {
     if (queue.ring != thread_state.ring) {
       throw std::invalid_argument("clockworker: switch_to() queue '" + queue.name +
                                   "', which belongs to another executor");
+    }
+    if (queue.is_main && !thread_state.task->has(run_until_main)) {
+      throw std::logic_error(only_for_main("switch_to()"));
     }
     return &queue == thread_state.task->queue && goes_to_group() == thread_state.task->group;
   }
@@ -229,7 +246,7 @@ struct [[nodiscard]] Switch {
 /// `co_await switch_to(queue)`: the rest of the task runs, and is charged, on `queue`, from that queue's next
 /// turn for it. The task goes into the handle's group; if that has none, a grouped task goes into the group
 /// of the same id there. Throws std::invalid_argument if the queue belongs to another executor,
-/// std::logic_error if it is gone, std::bad_alloc, and what its scheduler's reserve() throws; the task then
+/// std::logic_error if it is gone or is that of run_until()'s main, std::bad_alloc, and what its scheduler's reserve() throws; the task then
 /// goes on where it is.
 ///
 /// g++ 12 destroys the operand of a `co_await` twice if it holds a conditional expression with temporaries:

@@ -88,7 +88,8 @@ class Ring {
     }
   }
 
-  /// Delivers what other threads have posted.
+  /// Delivers what other threads have posted, in the order in which it was. Not re-entered, so none overtakes
+  /// another: a delivery runs no task, and what comes here is the driver, or code in a task.
   void drain_inbox() noexcept {
     InboxNode* node = mailbox_->inbox.drain();
     while (node != nullptr) {
