@@ -209,7 +209,8 @@ demo::Result measure(std::string setting, World& world, Executor& executor, cw::
   if (queries.without_hit > 0) {
     std::fprintf(stderr, "foreground_background: %zu queries found nothing\n", queries.without_hit);
   }
-  demo::Result result{std::move(setting), demo::percentiles(queries.waits), demo::percentiles(queries.latencies), {}};
+  demo::Result result{
+      std::move(setting), demo::percentiles(queries.waits), demo::percentiles(queries.latencies), {}};
   if (background) result.indexing = rate_of(indexing, time, indexing_goes_on);
   return result;
 }
@@ -262,9 +263,11 @@ std::vector<FileId> index_once(demo::Index& index, const std::vector<std::filesy
 void describe_load(const demo::Options& options, demo::QueryCost cost) {
   const double microseconds = static_cast<double>(cost.time.count()) * 1e-3;
   std::printf("%s a second for %g s, each of %zu words, ranked in about %.0f us\n",
-              demo::counted(options.rate, "query", "queries").c_str(), options.seconds, cost.words, microseconds);
+              demo::counted(options.rate, "query", "queries").c_str(), options.seconds, cost.words,
+              microseconds);
   if (const double demand = options.rate * microseconds * 1e-6; demand > 1) {
-    std::fprintf(stderr, "foreground_background: the queries ask for %.1f s of CPU a second, so they will pile up\n",
+    std::fprintf(stderr,
+                 "foreground_background: the queries ask for %.1f s of CPU a second, so they will pile up\n",
                  demand);
   }
 }
@@ -309,6 +312,8 @@ int run(const demo::Options& options) {
   const Load load{source, cost.words, demo::poisson_arrivals(options.rate, options.seconds, 2)};
   World world{index, paths, readable, complaints, load};
   compare_settings(world);
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
+    throw std::runtime_error{"the table could not be written"};
   return 0;
 }
 

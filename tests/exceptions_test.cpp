@@ -121,11 +121,11 @@ TEST_CASE("Of several tasks that fail one after the other none is lost") {
   for (int i = 0; i < 40; ++i) CHECK(thrown[static_cast<std::size_t>(i)] == i);
 }
 
-TEST_CASE("A task that fails on main's lane and one on a queue right after it are both thrown") {
+TEST_CASE("Tasks that fail after the main that spawned them has ended are all thrown") {
   auto executor = make_executor();
   Host host;
   executor.run_until(host, [&]() -> cw::Task<> {
-    cw::this_task::queue().spawn(fails(1));
+    executor.queue(1).spawn(fails(1));
     executor.queue(1).spawn(fails(2));
     executor.queue(1).spawn(fails(3));
     co_return;

@@ -96,13 +96,19 @@ class Executor {
     auto queue = make_queue(ring_, options, std::move(name), std::move(scheduler));
     return take_in(std::move(key), std::move(queue), options.weight);
   }
-  QueueHandle add_queue(Key key, std::uint64_t weight, TaskScheduler auto scheduler) {
-    return add_queue(std::move(key), QueueOptions{.weight = weight}, std::move(scheduler));
+  template <detail::QueueWeight Weight>
+  QueueHandle add_queue(Key key, Weight weight, TaskScheduler auto scheduler) {
+    return add_queue(std::move(key), detail::options_of_weight(weight), std::move(scheduler));
   }
-  /// Not to be called: says what the type lacks.
-  template <class Options, class NoScheduler>
+  /// Not to be called: these two say what the type lacks.
+  template <class NoScheduler>
   requires(!TaskScheduler<NoScheduler>) QueueHandle
-      add_queue(const Key& key, const Options&, const NoScheduler&) {
+      add_queue(const Key& key, const QueueOptions&, const NoScheduler&) {
+    detail::explain_scheduler<NoScheduler>();
+    return queue(key);
+  }
+  template <detail::QueueWeight Weight, class NoScheduler>
+  requires(!TaskScheduler<NoScheduler>) QueueHandle add_queue(const Key& key, Weight, const NoScheduler&) {
     detail::explain_scheduler<NoScheduler>();
     return queue(key);
   }
@@ -112,10 +118,10 @@ class Executor {
   /// it is the last.
   void remove_queue(const Key& key) {
     detail::WorkQueueBase& queue = find(key, "remove_queue()");
-    if (queue.live_tasks != 0) {
-      throw std::logic_error("clockworker: remove_queue(): " + std::to_string(queue.live_tasks) +
-                             " task(s) live on queue '" + queue.name +
-                             "'; abort them and let them end first");
+    if (queue.live_tasks != queue.ended_tasks) {
+      throw std::logic_error(
+          "clockworker: remove_queue(): " + std::to_string(queue.live_tasks - queue.ended_tasks) +
+          " task(s) live on queue '" + queue.name + "'; abort them and let them end first");
     }
     // Asked by code that runs as its last task goes: a result's destructor, the scheduler.
     if (&queue == ring_.current) {
@@ -128,6 +134,8 @@ class Executor {
     }
     auto lane =
         std::find_if(lanes_.begin(), lanes_.end(), [&](const Lane& l) { return l.queue.get() == &queue; });
+    queue.tells_scheduler = false;  // of tasks that ended while it held them; it goes with them
+    detail::forget_ended_in(ring_, queue);
     service_of_removed_ += queue.record.service;
     resumes_of_removed_ += queue.record.resumes;
     ring_.picker.remove(queue);
@@ -167,6 +175,14 @@ class Executor {
     detail::drive(ring_, detail::HostRef::of(host), "run_until_idle()",
                   [this] { return ring_.kept_exceptions.empty() && ring_.live_tasks == 0; });
   }
+
+  /// Not to be called: say what the host lacks.
+  template <class H>
+  requires(!PollHook<H>) void run(H&) { detail::explain_host<H>(); }
+  template <class H, class A>
+  requires(!PollHook<H>) void run_until(H&, A&&) { detail::explain_host<H>(); }
+  template <class H>
+  requires(!PollHook<H>) void run_until_idle(H&) { detail::explain_host<H>(); }
 
   // The same on a ThreadHost of its own.
   void run() {

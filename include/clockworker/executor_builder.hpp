@@ -27,13 +27,13 @@ class ExecutorBuilder {
   ExecutorBuilder& operator=(ExecutorBuilder&&) = default;
 
   /// A queue of that weight (1 to 2^20) and that order of tasks.
-  template <class Scheduler = RunnableFifo>
-  ExecutorBuilder& with_queue(Key key, std::uint64_t weight, Scheduler scheduler = Scheduler{}) & {
+  template <class Scheduler = RunnableFifo, detail::QueueWeight Weight>
+  ExecutorBuilder& with_queue(Key key, Weight weight, Scheduler scheduler = Scheduler{}) & {
     detail::explain_scheduler<Scheduler>();
-    return with_queue(std::move(key), QueueOptions{.weight = weight}, std::move(scheduler));
+    return with_queue(std::move(key), detail::options_of_weight(weight), std::move(scheduler));
   }
-  template <class Scheduler = RunnableFifo>
-  ExecutorBuilder&& with_queue(Key key, std::uint64_t weight, Scheduler scheduler = Scheduler{}) && {
+  template <class Scheduler = RunnableFifo, detail::QueueWeight Weight>
+  ExecutorBuilder&& with_queue(Key key, Weight weight, Scheduler scheduler = Scheduler{}) && {
     detail::explain_scheduler<Scheduler>();  // ahead of what else the compiler finds
     return std::move(with_queue(std::move(key), weight, std::move(scheduler)));
   }

@@ -55,6 +55,20 @@ concept PollHook = requires(H& host, PollTimeout timeout) {
 
 namespace detail {
 
+/// One sentence from the compiler for what is wrong with `H`.
+template <class H>
+constexpr void explain_host() {
+  static_assert(
+      requires(H & host, PollTimeout timeout) { host.poll(timeout); },
+      "clockworker: this host needs a member 'void poll(clockworker::PollTimeout)' (see PollHook)");
+  static_assert(
+      requires(H & host) {
+        { host.wake() }
+        noexcept;
+      },
+      "clockworker: this host needs a member 'void wake() noexcept', for any thread (see PollHook)");
+}
+
 /// A host whose type is forgotten; a poll is rare and costs a system call anyway.
 struct HostRef {
   void* host;

@@ -78,6 +78,11 @@ class QueueHandle {
                   "clockworker: spawn(f, args...) needs an f that can be called with these arguments "
                   "(decay-copied, as std::thread "
                   "does; std::ref to refer) and that returns a clockworker::Task");
+    static_assert(
+        detail::keeps_what_it_refers_to<F, Args...>(),
+        "clockworker: spawn(f, args...): a parameter of f is a reference to another type than the "
+        "decay-copied argument, and would refer to a temporary that is gone when the task runs; pass an "
+        "argument of the parameter's own type, such as std::string{\"text\"}");
     using T = typename Returned::value_type;
     check_thread();
     check_open_to_others("spawn()");
@@ -131,6 +136,7 @@ class QueueHandle {
                                   queue_->name + "': a weight is from 1 to 1048576 (2^20)");
     }
     queue_->ring->charge_current(queue_->ring->control.now);
+    if (queue_->active) queue_->ring->settle_due(*queue_);
     queue_->ring->picker.set_weight(*queue_, weight);
   }
 
@@ -217,7 +223,8 @@ class SwitchAwaiter {
     GroupBlock* group = goes_to_group();
     if (group == nullptr && cell.group != nullptr) group = &queue.group(cell.group->id);
     queue.acquire();
-    ++queue.live_tasks;  // from here on it is not to be removed
+    ++queue.live_tasks;                         // from here on it is not to be removed,
+    if (group != nullptr) ++group->live_tasks;  // nor its group forgotten
     thread_state.ring->move = Move{&queue, group};
     cell.resume_point = frame;
     cell.status = TaskStatus::moving;
@@ -249,8 +256,8 @@ struct [[nodiscard]] Switch {
 /// std::logic_error if it is gone or is that of run_until()'s main, std::bad_alloc, and what its scheduler's reserve() throws; the task then
 /// goes on where it is.
 ///
-/// g++ 12 destroys the operand of a `co_await` twice if it holds a conditional expression with temporaries:
-/// choose first, `auto to = c ? a : b;`.
+/// g++ 12 destroys temporaries of a `co_await`'s operand twice if it holds a conditional expression, or an
+/// aggregate with a string in it (`QueueOptions{...}`): name it first, `auto to = c ? a : b;`.
 [[nodiscard]] inline detail::Switch switch_to(QueueHandle queue) noexcept {
   return detail::Switch{std::move(queue)};
 }

@@ -33,6 +33,17 @@ struct QueueOptions {
 
 namespace detail {
 
+/// A plain weight in place of options. Not just a parameter of type std::uint64_t, as `{}` would be taken for
+/// that, and mean a weight of 0.
+template <class W>
+concept QueueWeight = std::convertible_to<W, std::uint64_t> && !std::is_same_v<W, bool>;
+
+/// A negative weight becomes a huge one, and is refused like that.
+template <QueueWeight W>
+[[nodiscard]] QueueOptions options_of_weight(W weight) {
+  return QueueOptions{.weight = static_cast<std::uint64_t>(weight)};
+}
+
 inline constexpr std::size_t no_position = static_cast<std::size_t>(-1);
 
 /// A key as error texts and statistics show it: a text or number as it is, an enum by its number, another

@@ -162,6 +162,12 @@ class Remote {
                   "clockworker: Remote::spawn(key, f, args...) needs an f that can be called with these "
                   "arguments (decay-copied, as "
                   "std::thread does; std::ref to refer) and that returns a clockworker::Task");
+    static_assert(
+        detail::keeps_what_it_refers_to<F, Args...>(),
+        "clockworker: Remote::spawn(key, f, args...): a parameter of f is a reference to another type than "
+        "the "
+        "decay-copied argument, and would refer to a temporary that is gone when the task runs; pass an "
+        "argument of the parameter's own type, such as std::string{\"text\"}");
     using T = typename Returned::value_type;
     using Spawn = detail::SpawnLetter<T, std::decay_t<F>, std::decay_t<Args>...>;
     auto task = std::make_shared<detail::RemoteTask<T>>(*mailbox_);

@@ -38,7 +38,8 @@ namespace detail {
 
 /// Asks every living task to end.
 inline void abort_all(Ring& ring) noexcept {
-  for (TaskCell* cell = ring.newest; cell != nullptr; cell = cell->older) ring.abort(*cell);
+  for (TaskCell* cell = ring.newest; cell != nullptr && ring.abort(*cell); cell = cell->older) {
+  }
 }
 
 [[nodiscard]] inline bool shutdown_finished(const Ring& ring) noexcept {
@@ -48,7 +49,9 @@ inline void abort_all(Ring& ring) noexcept {
 /// A shutdown under way, and the end of its patience. Lies in the executor.
 class ShutdownTimer : RingTimer {
  public:
-  explicit ShutdownTimer(Ring& ring) noexcept : RingTimer{&out_of_patience}, ring_{ring} {}
+  explicit ShutdownTimer(Ring& ring) noexcept : RingTimer{&out_of_patience}, ring_{ring} {
+    ring_.patience = this;
+  }
   ~ShutdownTimer() { cancel(); }
   ShutdownTimer(const ShutdownTimer&) = delete;
   ShutdownTimer& operator=(const ShutdownTimer&) = delete;
@@ -60,6 +63,7 @@ class ShutdownTimer : RingTimer {
     std::int64_t end = saturated_end(ring_.now(), mode.patience_);
     if (mode.patience_ != 0 && linked() && deadline <= end) return;
     cancel();
+    if (ring_.live_tasks == 0) return;
     if (mode.patience_ == 0) {
       abort_all(ring_);
     } else {

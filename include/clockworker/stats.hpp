@@ -24,8 +24,8 @@ struct QueueStats {
   std::uint64_t slices = 0;  ///< times it was chosen
   std::uint64_t preemptions =
       0;  ///< slices cut short because a queue with an earlier deadline had become runnable
-  /// Of all service given by the executor while this queue was runnable, the part it was due (the growth of
-  /// virtual time times its weight) and the part it got. 0 before the first service.
+  /// Of all service given by the executor while this queue was runnable, the part it was due (its weight over
+  /// that of all who were runnable at the time) and the part it got. 0 before the first service.
   double share_entitled = 0;
   double share_received = 0;
   std::chrono::nanoseconds lag{

@@ -19,11 +19,11 @@ using std::stop_callback;
 using std::stop_source;
 using std::stop_token;
 #else
-using detail::nostopstate;
-using detail::nostopstate_t;
-using detail::stop_callback;
-using detail::stop_source;
-using detail::stop_token;
+using detail::own::nostopstate;
+using detail::own::nostopstate_t;
+using detail::own::stop_callback;
+using detail::own::stop_source;
+using detail::own::stop_token;
 #endif
 
 }  // namespace clockworker

@@ -17,14 +17,14 @@
 namespace {
 
 // Not the aliases of stop_token.hpp: the fallback is tested where the standard library has its own, too.
-using clockworker::detail::nostopstate;
-using clockworker::detail::stop_callback;
-using clockworker::detail::stop_source;
-using clockworker::detail::stop_token;
+using clockworker::detail::own::nostopstate;
+using clockworker::detail::own::stop_callback;
+using clockworker::detail::own::stop_source;
+using clockworker::detail::own::stop_token;
 
 static_assert(std::regular<stop_token> && std::is_nothrow_default_constructible_v<stop_token>);
 static_assert(std::regular<stop_source> && std::is_nothrow_move_constructible_v<stop_source>);
-static_assert(!std::is_convertible_v<clockworker::detail::nostopstate_t, stop_source>);
+static_assert(!std::is_convertible_v<clockworker::detail::own::nostopstate_t, stop_source>);
 static_assert(!std::movable<stop_callback<void (*)()>>);
 static_assert(std::is_constructible_v<stop_callback<std::function<void()>>, stop_token, void (*)()>);
 static_assert(!std::is_constructible_v<stop_callback<std::function<void()>>, stop_token, int>);
@@ -123,8 +123,8 @@ TEST_CASE("a callback that is gone does not run, wherever it stood among the oth
     std::vector<int> runs(3);
     std::vector<std::unique_ptr<stop_callback<std::function<void()>>>> callbacks;
     for (std::size_t i = 0; i < 3; ++i) {
-      callbacks.push_back(
-          std::make_unique<stop_callback<std::function<void()>>>(source.get_token(), [&runs, i] { ++runs[i]; }));
+      callbacks.push_back(std::make_unique<stop_callback<std::function<void()>>>(source.get_token(),
+                                                                                 [&runs, i] { ++runs[i]; }));
     }
     callbacks[gone].reset();
     source.request_stop();
@@ -215,7 +215,8 @@ TEST_CASE("destroying a callback does not wait while another one runs", "[stop_t
 TEST_CASE("of many threads that request a stop one succeeds", "[stop_token][threads]") {
   for (int round = 0; round < 200; ++round) {
     stop_source source;
-    int plain = 0;  // written by the one callback, read after the stop is seen: a race if the order is not carried
+    int plain =
+        0;  // written by the one callback, read after the stop is seen: a race if the order is not carried
     std::atomic<int> runs{0};
     std::atomic<int> won{0};
     stop_callback callback{source.get_token(), [&] { runs.fetch_add(1); }};
@@ -235,7 +236,8 @@ TEST_CASE("of many threads that request a stop one succeeds", "[stop_token][thre
   }
 }
 
-TEST_CASE("what was written before a stop is seen by the thread that sees the stop", "[stop_token][threads]") {
+TEST_CASE("what was written before a stop is seen by the thread that sees the stop",
+          "[stop_token][threads]") {
   for (int round = 0; round < 200; ++round) {
     stop_source source;
     int written = 0;
@@ -259,7 +261,8 @@ TEST_CASE("callbacks may come and go on many threads while a stop is requested",
     for (int i = 0; i < 3; ++i) {
       threads.emplace_back([token = source.get_token(), &wrong] {
         for (int n = 0; n < 100; ++n) {
-          auto runs = std::make_unique<int>(0);  // on the heap, so that a callback after its end is a use after free
+          auto runs =
+              std::make_unique<int>(0);  // on the heap, so that a callback after its end is a use after free
           bool stopped_before = token.stop_requested();
           {
             stop_callback callback{token, [&] { ++*runs; }};
@@ -275,7 +278,8 @@ TEST_CASE("callbacks may come and go on many threads while a stop is requested",
   }
 }
 
-TEST_CASE("the library's stop token is the standard's where there is one, and has the same interface", "[stop_token]") {
+TEST_CASE("the library's stop token is the standard's where there is one, and has the same interface",
+          "[stop_token]") {
 #ifdef __cpp_lib_jthread
   static_assert(std::same_as<clockworker::stop_token, std::stop_token>);
 #else

@@ -38,6 +38,48 @@ constexpr auto called_result() {
 template <class F, class... Args>
 using CalledResult = typename decltype(called_result<std::decay_t<F>, std::decay_t<Args>...>())::type;
 
+/// Whether a parameter of type `P` would be bound to a temporary made from an argument of type `Arg`: it is gone
+/// when the call returns, but a coroutine's parameter that is a reference is used later. (A conversion function
+/// that gives a reference makes none.)
+template <class P, class Arg>
+inline constexpr bool binds_temporary =
+    std::is_reference_v<P>&& std::is_constructible_v<std::remove_cvref_t<P>, Arg> &&
+    !std::is_convertible_v<std::remove_cvref_t<Arg>*, const volatile std::remove_cvref_t<P>*> &&
+    !requires(Arg & argument) {
+  argument.operator std::remove_cvref_t<P>&();
+}
+&&!requires(Arg & argument) { argument.operator const std::remove_cvref_t<P>&(); };
+
+template <class Function, class... Args>
+struct SafeParameters : std::true_type {};  // not known, as with a generic lambda
+template <class R, class... P, class... Args>
+requires(sizeof...(P) == sizeof...(Args)) struct SafeParameters<R (*)(P...), Args...>
+    : std::bool_constant<(!binds_temporary<P, Args> && ...)> {
+};
+template <class R, class C, class... P, class... Args>
+requires(sizeof...(P) == sizeof...(Args)) struct SafeParameters<R (C::*)(P...), Args...>
+    : SafeParameters<R (*)(P...), Args...> {
+};
+template <class R, class C, class... P, class... Args>
+requires(sizeof...(P) == sizeof...(Args)) struct SafeParameters<R (C::*)(P...) const, Args...>
+    : SafeParameters<R (*)(P...), Args...> {
+};
+
+/// False if `f(args...)`, called with the decay-copied arguments, is known to bind a reference to a temporary.
+template <class F, class... Args>
+[[nodiscard]] constexpr bool keeps_what_it_refers_to() {
+  using Callable = std::decay_t<F>;
+  if constexpr (std::is_class_v<Callable>) {
+    if constexpr (requires { &Callable::operator(); }) {
+      return SafeParameters<decltype(&Callable::operator()), std::decay_t<Args>...>::value;
+    } else {
+      return true;
+    }
+  } else {
+    return SafeParameters<Callable, std::decay_t<Args>...>::value;
+  }
+}
+
 /// Calls what a cell keeps. The arguments stay in the cell; a callable that takes them by reference refers to
 /// these.
 template <class F, class... Args>

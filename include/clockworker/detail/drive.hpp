@@ -100,6 +100,16 @@ inline void open_slice(Ring& ring, WorkQueueBase& queue, std::int64_t slice_end,
   ring.slice_record = &queue.record;
 }
 
+/// Asks the scheduler. If that throws, the queue is taken for runnable, and is asked again.
+[[nodiscard]] inline bool still_runnable(Ring& ring, const WorkQueueBase& queue) noexcept {
+  try {
+    return queue.has_runnable();
+  } catch (...) {
+    ring.keep_exception(std::current_exception());
+    return true;
+  }
+}
+
 /// Runs the loop of one slice. Afterwards the time is known: it is read but where the loop has just done so. A
 /// slice in which nothing ran is timed, too: a queue whose scheduler only throws pays for that.
 inline void run_slice_of(Ring& ring, WorkQueueBase& queue) noexcept {
@@ -137,7 +147,7 @@ inline void run_main(Ring& ring) noexcept {
   if (ring.control.now == began_at) ring.set_time(ring.now());
   lane.record.service += ring.control.now - began_at;
   ring.set_time(ring.control.now);
-  if (!lane.has_runnable()) ring.deactivate(lane);
+  if (!still_runnable(ring, lane)) ring.deactivate(lane);
 }
 
 /// The picker's choice runs one slice, or goes on with the slice that the host's poll interrupted.
@@ -158,7 +168,7 @@ inline void run_queue(Ring& ring) noexcept {
   run_slice_of(ring, queue);
   ring.charge_current(control.now);
   queue.record.saw_lag(ring.picker.lag(queue).count());
-  if (!queue.has_runnable()) {
+  if (!still_runnable(ring, queue)) {
     ring.current = nullptr;
     ring.deactivate(queue);
   } else if ((control.attention & ~host_due) != 0) {
@@ -219,7 +229,8 @@ inline bool take_stop(Ring& ring) noexcept {
 /// After a drive: from here on the guest's bell rings for whatever turns the executor from idle to runnable.
 inline void listen_as_guest(Ring& ring) noexcept {
   if (!ring.mailbox().has_notify()) return;
-  if (has_runnable(ring) || !ring.mailbox().inbox.try_park()) ring.mailbox().notify_from_owner();
+  if (has_runnable(ring) || !ring.kept_exceptions.empty() || !ring.mailbox().inbox.try_park())
+    ring.mailbox().notify_from_owner();
 }
 
 /// See Executor::on_runnable().
@@ -322,7 +333,7 @@ inline Progress run_ready(Ring& ring, Budget budget) {
     }
     progress.polls = static_cast<std::uint32_t>(ring.polls_made - polls_before);
   }
-  progress.runnable = has_runnable(ring) || ring.mailbox().inbox.has_mail();
+  progress.runnable = has_runnable(ring) || !ring.kept_exceptions.empty() || ring.mailbox().inbox.has_mail();
   if (!progress.runnable && ring.mailbox().has_notify()) progress.runnable = !ring.mailbox().inbox.try_park();
   // Of a sleep for ever the guest hears nothing: the sum of now and so long a time would overflow.
   if (ring.timers.next_deadline() != never) {

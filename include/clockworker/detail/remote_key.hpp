@@ -10,6 +10,8 @@
 #include <utility>
 #include <variant>
 
+#include <clockworker/queue_options.hpp>
+
 namespace clockworker::detail {
 
 /// Its address stands for the type, with and without RTTI. Not const, so that no linker folds two of them.
@@ -74,11 +76,8 @@ class RemoteKey {
       return widened(key);
     } else if constexpr (std::is_convertible_v<const K&, std::string_view>) {
       return std::string{std::string_view{key}};
-    } else if constexpr (std::is_enum_v<K>) {
-      return Opaque{&type_tag<K>, std::make_shared<const K>(key),
-                    std::to_string(static_cast<std::underlying_type_t<K>>(key))};
     } else {
-      return Opaque{&type_tag<K>, std::make_shared<const K>(key), "(of a type that has no text)"};
+      return Opaque{&type_tag<K>, std::make_shared<const K>(key), text_of(key)};
     }
   }
 

@@ -81,7 +81,7 @@ class Ring {
   /// Ends the current suspension of `cell`. Nothing happens if it is not suspended: it is on its way already.
   void wake(TaskCell& cell) noexcept {
     if (cell.status != TaskStatus::suspended) return;
-    if (&cell == thread_state.task) {
+    if (&cell == thread_state.task || &cell == set_aside_) {
       cell.status = TaskStatus::yielded;
     } else {
       make_runnable(cell);
@@ -92,6 +92,8 @@ class Ring {
   /// another: a delivery runs no task, and what comes here is the driver, or code in a task.
   void drain_inbox() noexcept {
     InboxNode* node = mailbox_->inbox.drain();
+    if (node == nullptr) return;
+    SetAside nobody_runs{*this};
     while (node != nullptr) {
       InboxNode* next = node->next_posted;  // the letter may be posted again as soon as it is delivered
       auto& letter = static_cast<Letter&>(*node);
@@ -111,6 +113,8 @@ class Ring {
     if (timer.linked()) timers.cancel(timer);
   }
   void fire_timers() noexcept {
+    if (timers.next_deadline() > control.now) return;
+    SetAside nobody_runs{*this};
     while (TimerNode* due = timers.pop_due(control.now)) {
       auto& timer = static_cast<RingTimer&>(*due);
       ++timers_fired;
@@ -151,8 +155,8 @@ class Ring {
       picker.join(queue, request_for_one_more(queue));
       queue.record.runnable_since = control.now;
       queue.record.service_of_all_at_join = service_of_all;
-      queue.record.lag_at_join = picker.lag(queue).count();
-      queue.record.saw_lag(queue.record.lag_at_join);
+      queue.record.service_per_weight_then = service_per_weight;
+      queue.record.saw_lag(picker.lag(queue).count());
       if (current != nullptr && picker.would_preempt(queue, *current)) control.attention |= better_queue;
     }
     if (!driven && mailbox_->inbox.unpark()) mailbox_->notify_from_owner();
@@ -160,17 +164,29 @@ class Ring {
 
   /// The queue has nothing runnable any more.
   void deactivate(WorkQueueBase& queue) noexcept {
-    queue.active = false;
     if (queue.is_main) {
+      queue.active = false;
       main_active = false;
       return;
     }
     QueueRecord& record = queue.record;
-    std::int64_t lag = picker.lag(queue).count();
-    record.saw_lag(lag);
-    record.lag_growth += lag - record.lag_at_join;
+    record.saw_lag(picker.lag(queue).count());
+    settle_due(queue);
+    queue.active = false;
     record.service_of_all += service_of_all - record.service_of_all_at_join;
     picker.leave(queue);
+  }
+
+  /// What the queue has been due since it joined, of the service given meanwhile.
+  [[nodiscard]] double due_of(const WorkQueueBase& queue) const noexcept {
+    if (!queue.active) return queue.record.due;
+    return queue.record.due +
+           static_cast<double>(queue.weight()) * (service_per_weight - queue.record.service_per_weight_then);
+  }
+  /// Before a change of its weight, or as it leaves.
+  void settle_due(WorkQueueBase& queue) noexcept {
+    queue.record.due = due_of(queue);
+    queue.record.service_per_weight_then = service_per_weight;
   }
 
   /// Charges the running queue for its time up to `until`. The clock's last reading will do where a new one
@@ -180,6 +196,7 @@ class Ring {
     std::int64_t used = until - control.charged_until;
     control.charged_until = until;
     service_of_all += used;
+    service_per_weight += static_cast<double>(used) / static_cast<double>(picker.total_weight());
     current->record.service += used;
     if (picker.charge(*current, std::chrono::nanoseconds{used}, request_of(*current)))
       control.attention |= slice_over;
@@ -213,17 +230,14 @@ class Ring {
 
   // --- Ends
 
-  /// See JoinHandle::abort(). Never allocates. The caller holds a reference.
-  void abort(TaskCell& cell) noexcept {
-    if (cell.status == TaskStatus::done || cell.has(abort_requested)) return;
+  /// See JoinHandle::abort(). Never allocates. The caller holds a reference. False: a stop callback has
+  /// destroyed the executor, and this ring with it.
+  bool abort(TaskCell& cell) noexcept {
+    if (cell.status == TaskStatus::done || cell.has(abort_requested)) return true;
     cell.set(abort_requested);
-    if (cell.extras != nullptr && cell.extras->stop) {
-      // Its callbacks may do anything but drive: who aborts may hold on to what a turn would free.
-      ++stops_being_requested;
-      cell.extras->stop->request_stop();
-      --stops_being_requested;
-    }
+    if (cell.extras != nullptr && cell.extras->stop && !request_stop_of(cell)) return false;
     take_up_abort(cell);
+    return true;
   }
 
   /// A suspended task that is to be aborted takes its last turn, unless a stranger holds on to its frames or
@@ -298,7 +312,8 @@ class Ring {
   bool main_active = false;                         // activate(), deactivate()
   Move move;                                        // switch_to()
   std::vector<std::exception_ptr> kept_exceptions;  // keep_exception()
-  std::uint32_t stops_being_requested = 0;          // abort()
+  std::uint32_t stops_being_requested = 0;          // request_stop_of()
+  RingTimer* patience = nullptr;                    // shutdown.hpp: not waited for once no task lives
   bool time_is_stale = true;                        // drive.hpp: control.now is not the present
   bool driven = false;                              // drive.hpp: inside run* or run_ready
   const ThreadState* driver = nullptr;  // drive.hpp: on which thread; its address tells the thread
@@ -316,6 +331,8 @@ class Ring {
   TaskId last_id = 0;
   std::size_t live_tasks = 0;
   std::int64_t service_of_all = 0;
+  double service_per_weight =
+      0;  // charge_current(): of each charge, what it comes to for a weight of 1; for statistics
   std::uint64_t polls_made = 0;
   std::uint64_t spawned = 0;
   std::uint64_t slices = 0;
@@ -326,6 +343,29 @@ class Ring {
   std::uint64_t remote_deliveries = 0;
 
  private:
+  /// While it lives nobody counts as running: what is delivered or fired in the midst of a task's resume is
+  /// not that task's doing, and a callable is not to find itself in a stranger's task. But the task's frame is
+  /// on the native stack all the same: wake() must not push it, if it is woken by what is delivered while it
+  /// is about to suspend.
+  class SetAside {
+   public:
+    explicit SetAside(Ring& ring) noexcept
+        : ring_{ring}, task_{std::exchange(thread_state.task, nullptr)}, before_{ring.set_aside_} {
+      if (task_ != nullptr) ring_.set_aside_ = task_;
+    }
+    SetAside(const SetAside&) = delete;
+    SetAside& operator=(const SetAside&) = delete;
+    ~SetAside() {
+      ring_.set_aside_ = before_;
+      thread_state.task = task_;
+    }
+
+   private:
+    Ring& ring_;
+    TaskCell* task_;
+    TaskCell* before_;
+  };
+
   void make_runnable(TaskCell& cell) noexcept {
     if (closing) return;  // nothing runs any more, and the schedulers are to be left in peace
     WorkQueueBase& queue = *cell.queue;
@@ -345,6 +385,22 @@ class Ring {
                     options.sched_latency / static_cast<std::int64_t>(picker.runnable_count() + 1));
   }
 
+  /// The callbacks may do anything but drive, as who aborts may hold on to what a turn would free; also destroy
+  /// the executor where it is not running: so what is used afterwards is kept here, and the mailbox, which
+  /// lives longer, tells. False: it is gone.
+  bool request_stop_of(TaskCell& cell) noexcept {
+    const stop_source source = *cell.extras->stop;
+    Mailbox& mailbox = *mailbox_;
+    const bool was_closing = closing;
+    mailbox.acquire();
+    ++stops_being_requested;
+    source.request_stop();
+    const bool is_gone = !was_closing && mailbox.inbox.is_closed();
+    mailbox.release();
+    if (!is_gone) --stops_being_requested;
+    return !is_gone;
+  }
+
   CLOCKWORKER_NOINLINE void reach_horizon() noexcept {
     if (timers.next_deadline() <= control.now) fire_timers();
     if (control.now >= control.slice_end) control.attention |= slice_over;
@@ -361,14 +417,11 @@ class Ring {
   }
 
   CLOCKWORKER_NOINLINE bool should_yield_after_a_look() noexcept {
-    if (mailbox_->inbox.has_mail()) {
-      // What is delivered is not the running task's doing: a spawn's callable is not to find itself in a
-      // stranger's task.
-      TaskCell* running = std::exchange(thread_state.task, nullptr);
-      drain_inbox();
-      thread_state.task = running;
+    drain_inbox();
+    if (control.attention != 0) {
+      control.until_check = 1;  // it may have been counted down to 0 on the way here
+      return true;
     }
-    if (control.attention != 0) return true;
     std::int64_t reading = now();
     control.check_stride =
         SliceControl::next_stride(control.check_stride, control.check_stride, reading - control.now);
@@ -388,6 +441,7 @@ class Ring {
 
  private:
   NowFunction now_function_;
+  TaskCell* set_aside_ = nullptr;  // SetAside
   Mailbox* mailbox_ = nullptr;
 };
 

@@ -21,20 +21,16 @@ inline QueueStats snapshot_of(const Ring& ring, const WorkQueueBase& queue) {
   stats.resumes = record.resumes;
   stats.slices = record.slices;
   stats.preemptions = record.preemptions;
-  stats.live_tasks = queue.live_tasks;
-  stats.runnable_tasks = queue.runnable_tasks;
+  stats.live_tasks = queue.live_tasks - queue.ended_tasks;
+  stats.runnable_tasks = queue.runnable_tasks - queue.ended_tasks;
   stats.longest_resume = std::chrono::nanoseconds{record.longest_resume};
   stats.waits = record.waits;
   stats.resume_lengths = record.resume_lengths;
   std::int64_t of_all = record.service_of_all;
-  std::int64_t growth = record.lag_growth;
   std::int64_t lag = queue.active ? ring.picker.lag(queue).count() : 0;
-  if (queue.active) {
-    of_all += ring.service_of_all - record.service_of_all_at_join;
-    growth += lag - record.lag_at_join;
-  }
+  if (queue.active) of_all += ring.service_of_all - record.service_of_all_at_join;
   if (of_all > 0) {
-    stats.share_entitled = static_cast<double>(record.service + growth) / static_cast<double>(of_all);
+    stats.share_entitled = ring.due_of(queue) / static_cast<double>(of_all);
     stats.share_received = static_cast<double>(record.service) / static_cast<double>(of_all);
   }
   stats.lag = std::chrono::nanoseconds{lag};
@@ -47,7 +43,7 @@ inline QueueStats snapshot_of(const Ring& ring, const WorkQueueBase& queue) {
 inline void add_to(ExecutorStats& stats, const WorkQueueBase& queue) noexcept {
   if (!queue.is_main) stats.service += std::chrono::nanoseconds{queue.record.service};
   stats.resumes += queue.record.resumes;
-  stats.runnable_tasks += queue.runnable_tasks;
+  stats.runnable_tasks += queue.runnable_tasks - queue.ended_tasks;
 }
 
 /// Without the sums over the queues.

@@ -13,7 +13,7 @@
 #include <type_traits>
 #include <utility>
 
-namespace clockworker::detail {
+namespace clockworker::detail::own {
 
 /// A callback's place in the list of its stop state. Its address is its identity: neither copied nor moved.
 class StopCallbackNode {
@@ -218,4 +218,4 @@ class [[nodiscard]] stop_callback : StopCallbackNode {
 template <class Callback>
 stop_callback(stop_token, Callback) -> stop_callback<Callback>;
 
-}  // namespace clockworker::detail
+}  // namespace clockworker::detail::own

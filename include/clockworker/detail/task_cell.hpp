@@ -190,9 +190,13 @@ class TaskCell {
   TaskCell(const TaskCell&) = delete;
   TaskCell& operator=(const TaskCell&) = delete;
 
-  /// Plain loads and stores: one thread. Only an orphan is let go on two threads at once, and counts with a
-  /// real decrement.
+  /// Plain loads and stores: one thread. Only an orphan is held on two threads at once, and counts with real
+  /// increments and decrements.
   void acquire() noexcept {
+    if (has(orphaned)) {
+      references.fetch_add(1, std::memory_order_relaxed);  // relaxed: the caller holds one
+      return;
+    }
     references.store(references.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   }
   void release() noexcept {

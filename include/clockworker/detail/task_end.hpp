@@ -48,7 +48,7 @@ inline void move_to_queue(Ring& ring, TaskCell& cell, Move to) noexcept {
   take_out_of_queue(ring, cell);
   cell.queue = to.queue;  // its reference was counted by switch_to()
   from->release();
-  count_into_group(cell, to.group);
+  cell.group = to.group;  // counted, too
   std::memset(cell.scheduler_state, 0, sizeof cell.scheduler_state);
   if (cell.extras != nullptr) std::memset(cell.extras->single_group_state, 0, scheduler_state_size);
 }
@@ -118,7 +118,7 @@ inline void Ring::end_task(TaskCell& cell) noexcept {
   }
   (cell.newer != nullptr ? cell.newer->older : newest) = cell.older;
   if (cell.older != nullptr) cell.older->newer = cell.newer;
-  --live_tasks;
+  if (--live_tasks == 0 && patience != nullptr) disarm(*patience);
   cell.status = TaskStatus::done;
   if (JoinWaiter* joiner = std::exchange(cell.joiner, nullptr)) joiner->task_ended(*joiner, cell);
 }
@@ -141,6 +141,7 @@ inline void Ring::end_now(TaskCell& cell) noexcept {
   end_task(cell);
   if (queued && !cell.has(deferred)) {
     cell.set(ended_in_queue);
+    ++cell.queue->ended_tasks;
     cell.newer = nullptr;
     cell.older = ended_in_queues;
     if (ended_in_queues != nullptr) ended_in_queues->newer = &cell;
@@ -156,9 +157,19 @@ inline void Ring::end_now(TaskCell& cell) noexcept {
 }
 
 inline void Ring::popped_after_end(TaskCell& cell) noexcept {
+  --cell.queue->ended_tasks;
   (cell.newer != nullptr ? cell.newer->older : ended_in_queues) = cell.older;
   if (cell.older != nullptr) cell.older->newer = cell.newer;
   leave_queue(cell);
+}
+
+/// The queue's scheduler is not to pop any more: lets go of the tasks that ended while it held them.
+inline void forget_ended_in(Ring& ring, const WorkQueueBase& queue) noexcept {
+  for (TaskCell* cell = ring.ended_in_queues; cell != nullptr;) {
+    TaskCell* next = cell->older;
+    if (cell->queue == &queue) ring.popped_after_end(*cell);
+    cell = next;
+  }
 }
 
 inline void WakeGate::delivered(Letter& letter, Ring* ring) noexcept {

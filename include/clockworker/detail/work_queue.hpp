@@ -62,7 +62,8 @@ class WorkQueue final : public WorkQueueBase {
           observe(owner, cell, std::chrono::nanoseconds{reading - control.stride_began_at}, !stays);
           dispose_of_turn(owner, cell);
           thread.task = nullptr;
-          owner.end_stride(reading);
+          // What a task's end destroys is its queue's time as well.
+          owner.end_stride(stays ? reading : C::now().time_since_epoch().count());
         } else {
           dispose_of_turn(owner, cell);
           thread.task = nullptr;

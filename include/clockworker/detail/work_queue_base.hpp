@@ -47,12 +47,12 @@ struct QueueRecord {
   std::uint64_t resumes = 0;
   std::uint64_t slices = 0;
   std::uint64_t preemptions = 0;
-  // Over the times it was runnable: what all queues got, and what the lag grew by. Since `lag` is what it was
-  // due less what it got, its due is its service and the growth of its lag.
+  // Over the times it was runnable: what all queues got, and what it was due of that, up to its last change of
+  // weight or membership. From there on its due is its weight times the growth of Ring::service_per_weight.
   std::int64_t service_of_all = 0;
   std::int64_t service_of_all_at_join = 0;
-  std::int64_t lag_growth = 0;
-  std::int64_t lag_at_join = 0;
+  double due = 0;
+  double service_per_weight_then = 0;
   Histogram waits;
   Histogram resume_lengths;
 
@@ -144,6 +144,7 @@ class WorkQueueBase : public EevdfEntity {
   std::size_t live_tasks = 0;
   std::size_t runnable_tasks = 0;  // in the scheduler, and deferred
   std::size_t deferred_tasks = 0;
+  std::size_t ended_tasks = 0;  // done, but still in the scheduler; counted in the two above
   bool active = false;          // in the picker: has runnable tasks, or is in its slice
   bool tells_scheduler = true;  // false while the executor is destroyed: its scheduler is left in peace
   bool is_main = false;         // the lane of run_until()'s main: ahead of the picker, not in it
