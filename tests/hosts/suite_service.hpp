@@ -77,7 +77,10 @@ TEMPLATE_TEST_CASE("Host: executor and loop that are both saturated share the th
   };
   world.loop.post(again);
   world.spawn(foreground, [&]() -> cw::Task<> {
-    for (; !done; ++steps) co_await cw::yield_maybe();
+    while (!done) {
+      ++steps;
+      co_await cw::yield_maybe();
+    }
   });
   saturate(world, done);
   world.run();
@@ -213,10 +216,9 @@ TEST_CASE("Guest: two executors in one loop are both served and wake each other"
     }
     co_return;
   };
-  const bool done = false;
   int busy = 0;
   world.spawn(background, [&]() -> cw::Task<> {
-    for (; !done; ++busy) co_await cw::yield_now();
+    for (;; ++busy) co_await cw::yield_now();
   });
   second.queue(foreground).spawn(std::ref(hop));
   world.run();
