@@ -34,6 +34,11 @@
 #define CLOCKWORKER_PORTABLE_INT128 0
 #endif
 
+/// 1: hosts/asio.hpp is for Boost.Asio (1.74 or later) instead of the standalone library (1.18 or later).
+#ifndef CLOCKWORKER_ASIO_BOOST
+#define CLOCKWORKER_ASIO_BOOST 0
+#endif
+
 #if defined(__GNUC__) || defined(__clang__)
 #define CLOCKWORKER_NOINLINE [[gnu::noinline]]
 #elif defined(_MSC_VER)

@@ -98,19 +98,21 @@ TEMPLATE_TEST_CASE(
     int turns_in_nested = 0;
     int other = 0;
     nanoseconds used{};
-    world.loop.after(1ms, [&] { events += nested ? 1 : 0; });
-    world.spawn(background, [&]() -> cw::Task<> {
-      for (; other < 10; ++other) {
-        if (nested) ++turns_in_nested;
-        co_await cw::yield_now();
-      }
-      world.finish();
-    });
+    world.loop.after(15ms, [&] { events += nested ? 1 : 0; });
     world.spawn(background, [&]() -> cw::Task<> {  // due while the nested loop runs
       co_await cw::sleep_for(20ms);
       if (nested) ++turns_in_nested;
     });
     world.spawn(foreground, [&]() -> cw::Task<> {
+      // Woken by the loop, so that its timer for the sleeper above is set, and goes off in the nested loop.
+      co_await cw::suspend([&](cw::Waker waker) { world.loop.after(5ms, [waker] { waker.wake(); }); });
+      world.spawn(background, [&]() -> cw::Task<> {
+        for (; other < 10; ++other) {
+          if (nested) ++turns_in_nested;
+          co_await cw::yield_now();
+        }
+        world.finish();
+      });
       nested = true;
       const nanoseconds before = cpu_time();
       world.loop.run_nested_for(200ms);
