@@ -228,6 +228,62 @@ TEST_CASE("Guest: two executors in one loop are both served and wake each other"
   CHECK(busy > 0);
 }
 
+TEST_CASE("Guest: in a nested loop inside a task another executor is served", "[hosts]") {
+  if constexpr (SuiteLoop::nests) {
+    World<AsGuest> world;
+    auto second = two_lanes().build();
+    auto second_guest = world.loop.guest(second);
+    bool nested = false;
+    int steps_in_nested = 0;
+    second.queue(background).spawn([&]() -> cw::Task<> {
+      for (;;) {
+        co_await cw::sleep_for(1ms);
+        steps_in_nested += nested ? 1 : 0;
+        CHECK(cw::this_task::queue().same_queue(second.queue(background)));
+      }
+    });
+    world.spawn(foreground, [&]() -> cw::Task<> {
+      co_await cw::sleep_for(5ms);
+      const cw::TaskId mine = cw::this_task::id();
+      nested = true;
+      world.loop.run_nested_for(30ms);
+      nested = false;
+      CHECK(cw::this_task::id() == mine);
+      world.finish();
+    });
+    world.run();
+    CHECK(steps_in_nested > 0);
+  }
+}
+
+TEST_CASE("Guest: a run by a host in between leaves it to go on with runnable and sleeping tasks",
+          "[hosts]") {
+  for (const bool runnable : {false, true}) {
+    World<AsGuest> world;
+    int steps = 0;
+    bool idle = false;
+    world.loop.after(1ms, [&] { idle = true; });
+    world.loop.run_until([&] { return idle; });  // the guest has had its first turn, and asked for no other
+    // Main is ahead of the task: that has not begun when it ends, or is asleep.
+    world.executor.run_until(world.loop.host(), [&]() -> cw::Task<> {
+      world.spawn(background, [&]() -> cw::Task<> {
+        for (; steps < 5; ++steps) {
+          if (runnable) {
+            co_await cw::yield_now();
+          } else {
+            co_await cw::sleep_for(3ms);
+          }
+        }
+        world.finish();
+      });
+      if (!runnable) co_await cw::sleep_for(1ms);
+    });
+    CHECK(steps == 0);
+    world.run();
+    CHECK(steps == 5);
+  }
+}
+
 TEST_CASE("Host: one executor drives the loop that another is a guest in", "[hosts]") {
   World<AsHost> world;
   auto second = two_lanes().build();
