@@ -119,7 +119,8 @@ class Eevdf {
   /// Its v never falls by it. If v is past V, it keeps v: a debt lasts until V has passed it by. Else what it
   /// was owed when it left, but no more than `request` + longest_overrun(), is its lag again, after the
   /// placement, which itself moves V; and if it was owed nothing it is placed at V, whatever time went by.
-  /// With nobody else runnable there is no lag, and nothing is restored. O(log n).
+  /// With nobody else runnable there is no lag: nothing is restored, and a debtor's v is V, so that others who
+  /// come back after it find the debt passed by, and those who came before it did not. O(log n).
   void join(EevdfEntity& entity, Duration request) noexcept {
     CLOCKWORKER_ASSERT(entity.picker_ == this && !entity.runnable(), "Eevdf::join: not a sleeping member");
     entity.request_left_ = request_length(request);
