@@ -172,8 +172,9 @@ class Executor {
   /// The same until no task lives: those that wait for what never comes keep it asleep in the host.
   template <PollHook H>
   void run_until_idle(H& host) {
-    detail::drive(ring_, detail::HostRef::of(host), "run_until_idle()",
-                  [this] { return ring_.kept_exceptions.empty() && ring_.live_tasks == 0; });
+    detail::drive(ring_, detail::HostRef::of(host), "run_until_idle()", [this] {
+      return ring_.kept_exceptions.empty() && ring_.live_tasks == 0 && !ring_.has_undelivered();
+    });
   }
 
   /// Not to be called: say what the host lacks.

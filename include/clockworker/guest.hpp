@@ -6,6 +6,7 @@
 #include <chrono>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -63,25 +64,27 @@ struct executor_access {
 /// The executor may be destroyed first: turns then do nothing. The mailbox, which outlives it, tells.
 class GuestTurns {
  public:
-  /// `bell` is called on any thread, once for each time that the executor turns from idle to runnable; it
-  /// must not throw, nor take the turn itself, but have the loop take one soon. Afterwards the loop owes a
-  /// first turn. `events`, if not null, is found by `detail::host_of_this_task<Events>()`. Throws std::bad_alloc, and
+  /// `bell` is called on any thread, once for each time that the executor turns from idle to runnable, and when
+  /// it is gone or was run by a host in between; it must not throw, nor take the turn itself, but have the loop
+  /// take one soon. Afterwards the loop owes a first turn. `events`, if not null, is found by `detail::host_of_this_task<Events>()`. Throws std::bad_alloc, and
   /// std::logic_error if the executor is a guest already or has an on_runnable() callback.
   template <QueueKey Key, Clock C, class Events = void>
   GuestTurns(Executor<Key, C>& executor, GuestOptions options, std::function<void()> bell,
              Events* events = nullptr)
-      : ring_{detail::executor_access::ring(executor)},
-        mailbox_{ring_.mailbox()},
-        options_{std::move(options)} {
+      : ring_{detail::executor_access::ring(executor)}, mailbox_{ring_.mailbox()}, budget_{options.budget} {
     if (mailbox_.has_notify()) {
       throw std::logic_error(
           "clockworker: this executor is a guest in a loop already, or has an on_runnable() callback; remove "
           "that first");
     }
+    if (options.on_exception) on_exception_ = std::make_shared<OnException>(std::move(options.on_exception));
+    bell_ = bell;
     detail::set_on_runnable(ring_, std::move(bell));
     if constexpr (!std::is_void_v<Events>) {
-      if (events != nullptr) ring_.host = detail::HostIdentity::of(*events);
+      if (events != nullptr) ring_.guest_events = detail::HostIdentity::of(*events);
     }
+    ring_.guest = this;
+    ring_.ring_guest = [](GuestTurns& guest) noexcept { guest.bell_(); };
     mailbox_.acquire();
   }
   GuestTurns(const GuestTurns&) = delete;
@@ -89,8 +92,10 @@ class GuestTurns {
 
   /// Not from within a turn. Returns when no other thread is in the bell. Tasks stay where they are.
   ~GuestTurns() {
+    CLOCKWORKER_ASSERT(!in_turn_, "a guest is destroyed within a turn of its own");
     if (!executor_is_gone()) {
-      ring_.host = {};
+      ring_.guest = nullptr;
+      ring_.guest_events = {};
       mailbox_.clear_notify();
     }
     mailbox_.release();
@@ -106,28 +111,36 @@ class GuestTurns {
     // The loop may be a nested one, in a task of another executor.
     detail::TaskCell* interrupted = std::exchange(detail::thread_state.task, nullptr);
     AfterTurn after;
+    in_turn_ = true;
     try {
-      const Progress progress = detail::run_ready(ring_, options_.budget);
+      const Progress progress = detail::run_ready(ring_, budget_);
       after = {progress.runnable, progress.next_timer, nullptr};
     } catch (...) {
       after = {true, std::nullopt, std::current_exception()};  // the next turn finds out what there is
     }
+    in_turn_ = false;
     detail::thread_state.task = interrupted;
     return after;
   }
 
   /// Hands what came out of a turn to `on_exception`; without one, throws it. Last of all, when the next turn
-  /// has been asked for.
+  /// has been asked for: the callback may destroy the guest, so nothing of it is to be touched afterwards.
   void report(const AfterTurn& after) const {
     if (after.thrown == nullptr) return;
-    if (!options_.on_exception) std::rethrow_exception(after.thrown);
-    options_.on_exception(after.thrown);
+    const std::shared_ptr<OnException> on_exception = on_exception_;  // alive until it has returned
+    if (on_exception == nullptr) std::rethrow_exception(after.thrown);
+    (*on_exception)(after.thrown);
   }
 
  private:
+  using OnException = std::function<void(std::exception_ptr)>;
+
   detail::Ring& ring_;
   detail::Mailbox& mailbox_;
-  GuestOptions options_;
+  Budget budget_;
+  std::shared_ptr<OnException> on_exception_;
+  std::function<void()> bell_;
+  bool in_turn_ = false;
 };
 
 namespace detail {
@@ -138,7 +151,9 @@ template <class Host>
 [[nodiscard]] Host& host_of_this_task(const char* call, const char* host_name) {
   if (thread_state.task == nullptr)
     throw std::logic_error(std::string{"clockworker: "} + call + " was called outside of a task");
-  if (Host* host = thread_state.ring->host.as<Host>()) return *host;
+  for (HostIdentity found : {thread_state.ring->host, thread_state.ring->guest_events}) {
+    if (Host* host = found.as<Host>()) return *host;
+  }
   throw std::logic_error(std::string{"clockworker: "} + call + ": this task's executor does not run on " +
                          host_name);
 }

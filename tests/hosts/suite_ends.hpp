@@ -4,6 +4,7 @@
 
 #include "suite_world.hpp"
 
+#include <array>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -212,6 +213,35 @@ TEST_CASE("Guest: what its tasks throw is reported, and the others go on", "[hos
   });
   world.run();
   CHECK(reported == std::vector<std::string>{"one", "two"});
+}
+
+TEST_CASE("Guest: the callback for exceptions may destroy it", "[hosts]") {
+  SuiteLoop loop;
+  Executor executor = two_lanes().build();
+  using Pointer = decltype(loop.guest(executor));
+  auto guest = std::make_unique<Pointer>();
+  std::string reported;
+  cw::GuestOptions options;
+  options.on_exception = [&, text = std::string(100, 'x'), more = std::array<int, 32>{}](std::exception_ptr) {
+    guest->reset();
+    reported = text;  // the callback itself is still there
+    CHECK(more[31] == 0);
+  };
+  *guest = loop.guest(executor, std::move(options));
+  executor.queue(foreground).spawn([]() -> cw::Task<> {
+    co_await cw::sleep_for(1ms);
+    throw std::runtime_error{"reported"};
+  });
+  bool ran_on = false;
+  executor.queue(background).spawn([&]() -> cw::Task<> {
+    co_await cw::sleep_for(10ms);
+    ran_on = true;
+  });
+  bool done = false;
+  loop.after(30ms, [&] { done = true; });
+  loop.run_until([&] { return done; });
+  CHECK(reported == std::string(100, 'x'));
+  CHECK_FALSE(ran_on);
 }
 
 TEMPLATE_TEST_CASE("Host: an abort of all while tasks await the loop ends them", "[hosts]", AsHost, AsGuest) {

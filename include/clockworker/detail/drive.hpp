@@ -82,8 +82,9 @@ class DriveScope {
 /// nobody's; that of a few is not worth a reading.
 inline void deliver_wakes(Ring& ring) noexcept {
   const std::uint64_t delivered_before = ring.remote_deliveries;
+  const bool many = ring.has_undelivered();
   ring.drain_inbox();
-  if (ring.remote_deliveries - delivered_before >= 8) ring.set_time(ring.now());
+  if (many || ring.remote_deliveries - delivered_before >= 8) ring.set_time(ring.now());
   ring.fire_timers();
 }
 
@@ -202,12 +203,11 @@ inline void sleep_in_host(Ring& ring, HostRef host) {
     if (left <= 0) return;
     timeout = std::chrono::nanoseconds{left};
   }
-  Inbox& inbox = ring.mailbox().inbox;
-  if (!inbox.try_park()) return;
+  if (!ring.try_park()) return;
   struct Unpark {
     Inbox& inbox;
     ~Unpark() { inbox.unpark(); }
-  } unpark{inbox};
+  } unpark{ring.mailbox().inbox};
   ++ring.parks;
   poll_host(ring, host, timeout);
 }
@@ -229,7 +229,7 @@ inline bool take_stop(Ring& ring) noexcept {
 /// After a drive: from here on the guest's bell rings for whatever turns the executor from idle to runnable.
 inline void listen_as_guest(Ring& ring) noexcept {
   if (!ring.mailbox().has_notify()) return;
-  if (has_runnable(ring) || !ring.kept_exceptions.empty() || !ring.mailbox().inbox.try_park())
+  if (has_runnable(ring) || !ring.kept_exceptions.empty() || !ring.try_park())
     ring.mailbox().notify_from_owner();
 }
 
@@ -244,24 +244,27 @@ inline void set_on_runnable(Ring& ring, std::function<void()> notify) {
 /// While it lives, `host` is polled, woken, and found by its tasks. Afterwards the guest's bell is on again.
 class HostAttachment {
  public:
-  HostAttachment(Ring& ring, HostRef host) noexcept
-      : ring_{ring}, before_{std::exchange(ring.host, host.identity)} {
+  HostAttachment(Ring& ring, HostRef host) noexcept : ring_{ring} {
+    ring.host = host.identity;
     ring.mailbox().attach_host(host.host, host.wake);
   }
   HostAttachment(const HostAttachment&) = delete;
   HostAttachment& operator=(const HostAttachment&) = delete;
   ~HostAttachment() {
     ring_.mailbox().detach_host();
-    ring_.host = before_;
+    ring_.host = {};
     ring_.driven = false;
-    // The guest has not been told of timers armed since its last turn: it is to ask.
-    if (ring_.timers.next_deadline() != never) ring_.mailbox().notify_from_owner();
+    // The guest has not been told of timers armed, or gone, since its last turn: it is to ask.
+    if (ring_.guest != nullptr) {
+      ring_.ring_guest(*ring_.guest);
+    } else if (ring_.timers.next_deadline() != never) {
+      ring_.mailbox().notify_from_owner();
+    }
     listen_as_guest(ring_);
   }
 
  private:
   Ring& ring_;
-  HostIdentity before_;
 };
 
 /// Drives with `host` until `done()` or a stop. True if done.
@@ -319,22 +322,23 @@ inline Progress run_ready(Ring& ring, Budget budget) {
     control.host_due_at = saturated_end(control.now, time);
     control.polls_left = budget.polls != 0 ? budget.polls : ring.options.max_polls_per_host_poll;
     std::uint64_t polls_before = ring.polls_made;
-    for (;;) {
+    for (bool first = true;; first = false) {
       deliver_wakes(ring);
       throw_kept(ring);
-      if (take_stop(ring) || control.polls_left == 0 || control.now >= control.host_due_at) break;
+      if (take_stop(ring) || control.polls_left == 0) break;
+      if (!first && control.now >= control.host_due_at) break;  // deliveries alone are no turn
       if (ring.main_active) run_main(ring);
       if (control.polls_left == 0 || !ring.kept_exceptions.empty()) continue;
       if (ring.picker.runnable_count() != 0) {
         run_queue(ring);
-      } else if (!ring.main_active) {
+      } else if (!ring.main_active && !ring.has_undelivered()) {
         break;
       }
     }
     progress.polls = static_cast<std::uint32_t>(ring.polls_made - polls_before);
   }
-  progress.runnable = has_runnable(ring) || !ring.kept_exceptions.empty() || ring.mailbox().inbox.has_mail();
-  if (!progress.runnable && ring.mailbox().has_notify()) progress.runnable = !ring.mailbox().inbox.try_park();
+  progress.runnable = has_runnable(ring) || !ring.kept_exceptions.empty() || ring.has_mail();
+  if (!progress.runnable && ring.mailbox().has_notify()) progress.runnable = !ring.try_park();
   // Of a sleep for ever the guest hears nothing: the sum of now and so long a time would overflow.
   if (ring.timers.next_deadline() != never) {
     progress.next_timer =

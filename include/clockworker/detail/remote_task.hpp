@@ -238,6 +238,11 @@ class SpawnLetter : public Letter {
 };
 
 inline void request_stop(Mailbox& mailbox) noexcept {
+  if (Ring* ring = thread_state.ring; ring != nullptr && &ring->mailbox() == &mailbox) {
+    ring->stop_requested = true;  // on its own thread: ahead of what is posted
+    ring->control.attention |= stop_asked;
+    return;
+  }
   mailbox.acquire();  // the stop itself may end the executor while the bell still rings
   mailbox.post_stop([](Letter&, Ring* ring) noexcept {
     if (ring == nullptr) return;

@@ -24,6 +24,10 @@
 #include <clockworker/detail/work_queue_base.hpp>
 #include <clockworker/eevdf.hpp>
 
+namespace clockworker {
+class GuestTurns;
+}  // namespace clockworker
+
 namespace clockworker::detail {
 
 /// A timer of a ring. Lies in the awaiter that waits for it, which cancels it in its destructor. `fire` must
@@ -88,20 +92,51 @@ class Ring {
     }
   }
 
-  /// Delivers what other threads have posted, in the order in which it was. Not re-entered, so none overtakes
+  static constexpr int letters_at_once = 16;
+  static constexpr int letters_at_a_resume =
+      4;  // of what was left over, as what they spawn is to run as well
+
+  /// Delivers what other threads have posted, in the order in which it was, but only some at a time: however
+  /// much is posted, tasks, timers and the host have their turns in between. Not re-entered, so none overtakes
   /// another: a delivery runs no task, and what comes here is the driver, or code in a task.
-  void drain_inbox() noexcept {
-    InboxNode* node = mailbox_->inbox.drain();
-    if (node == nullptr) return;
+  void drain_inbox(int at_most = letters_at_once) noexcept {
+    if (undelivered_ == nullptr) undelivered_ = mailbox_->inbox.drain();
+    if (undelivered_ == nullptr) return;
     SetAside nobody_runs{*this};
-    while (node != nullptr) {
-      InboxNode* next = node->next_posted;  // the letter may be posted again as soon as it is delivered
-      auto& letter = static_cast<Letter&>(*node);
+    for (int left = at_most; left > 0 && undelivered_ != nullptr; --left) {
+      auto& letter = static_cast<Letter&>(*undelivered_);
+      undelivered_ = letter.next_posted;  // the letter may be posted again as soon as it is delivered
       ++remote_deliveries;
       letter.deliver(letter, this);
-      node = next;
     }
   }
+
+  /// The same in the midst of a slice. The time of a few letters is the slice's; where there are so many that
+  /// some were left over, it is nobody's.
+  CLOCKWORKER_NOINLINE void drain_inbox_in_slice() noexcept {
+    if (undelivered_ == nullptr) return drain_inbox();
+    const std::int64_t began_at = now();
+    end_stride(began_at);
+    drain_inbox(letters_at_a_resume);
+    control.now = now();
+    const std::int64_t took = control.now - began_at;
+    control.charged_until += took;
+    control.slice_end = saturated_end(control.slice_end, took);
+    control.begin_stride();
+    reach_horizon();
+  }
+
+  /// Whether there is something for drain_inbox(): taken from the inbox already, or, a hint, in it.
+  [[nodiscard]] bool has_mail() const noexcept {
+    return undelivered_ != nullptr || mailbox_->inbox.has_mail();
+  }
+  [[nodiscard]] bool has_undelivered() const noexcept { return undelivered_ != nullptr; }
+
+  /// Marks the executor as asleep; fails if there is mail.
+  [[nodiscard]] bool try_park() noexcept { return undelivered_ == nullptr && mailbox_->inbox.try_park(); }
+
+  /// For the destructor: the letters that were not delivered, oldest first.
+  [[nodiscard]] InboxNode* take_undelivered() noexcept { return std::exchange(undelivered_, nullptr); }
 
   // --- Timers
 
@@ -221,8 +256,7 @@ class Ring {
 
   /// For tasks: whether to give way. A few loads but at every 16th call or so.
   [[nodiscard]] bool should_yield() noexcept {
-    if ((control.attention | static_cast<std::uint32_t>(mailbox_->inbox.has_mail())) == 0 &&
-        --control.until_check != 0) {
+    if ((control.attention | static_cast<std::uint32_t>(has_mail())) == 0 && --control.until_check != 0) {
       return false;
     }
     return should_yield_after_a_look();
@@ -318,11 +352,14 @@ class Ring {
   bool driven = false;                              // drive.hpp: inside run* or run_ready
   const ThreadState* driver = nullptr;  // drive.hpp: on which thread; its address tells the thread
   bool as_guest = false;                // drive.hpp: the resumes allowed are a hard limit
-  HostIdentity host;                    // drive.hpp while a host drives, else guest.hpp
-  bool stop_requested = false;          // the stop letter
-  bool shutting_down = false;           // shutdown()
-  bool closing = false;                 // the destructor
-  std::int64_t host_poll_gap = 0;       // drive.hpp: no poll before so much time has passed since the last
+  HostIdentity host;                    // drive.hpp: the one that drives, if any
+  HostIdentity guest_events;            // guest.hpp: of the loop that it is a guest in
+  GuestTurns* guest = nullptr;          // guest.hpp, and how to have its loop ask for what is to be done
+  void (*ring_guest)(GuestTurns&) noexcept = nullptr;
+  bool stop_requested = false;     // the stop letter
+  bool shutting_down = false;      // shutdown()
+  bool closing = false;            // the destructor
+  std::int64_t host_poll_gap = 0;  // drive.hpp: no poll before so much time has passed since the last
   std::int64_t host_polled_at = 0;
   void* owner = nullptr;  // the Executor, and how to find a queue of it by a key of any type
   WorkQueueBase* (*find_queue)(Ring&, const RemoteKey&) = nullptr;
@@ -441,7 +478,8 @@ class Ring {
 
  private:
   NowFunction now_function_;
-  TaskCell* set_aside_ = nullptr;  // SetAside
+  InboxNode* undelivered_ = nullptr;  // drain_inbox()
+  TaskCell* set_aside_ = nullptr;     // SetAside
   Mailbox* mailbox_ = nullptr;
 };
 

@@ -16,12 +16,14 @@ inline void end_everything(Ring& ring) noexcept {
   ring.closing = true;
   ThreadState before = thread_state;
   thread_state = ThreadState{nullptr, &ring, 0, &before};
-  InboxNode* node = ring.mailbox().inbox.close();
+  InboxNode* posted = ring.mailbox().inbox.close();
   ring.mailbox().clear_notify();
-  while (node != nullptr) {
-    auto& letter = static_cast<Letter&>(*node);
-    node = node->next_posted;
-    letter.deliver(letter, nullptr);
+  for (InboxNode* node : {ring.take_undelivered(), posted}) {
+    while (node != nullptr) {
+      auto& letter = static_cast<Letter&>(*node);
+      node = node->next_posted;
+      letter.deliver(letter, nullptr);
+    }
   }
   while (ring.newest != nullptr) {
     TaskCell& cell = *ring.newest;
@@ -30,6 +32,8 @@ inline void end_everything(Ring& ring) noexcept {
   }
   while (ring.ended_in_queues != nullptr) ring.popped_after_end(*ring.ended_in_queues);
   thread_state = before;
+  // The loop may wait for a timer that nobody needs any more.
+  if (ring.guest != nullptr) ring.ring_guest(*ring.guest);
 }
 
 }  // namespace clockworker::detail

@@ -40,7 +40,6 @@ class WorkQueue final : public WorkQueueBase {
     Scheduler& scheduler = *scheduler_;
     ThreadState& thread = thread_state;
     SliceControl& control = owner.control;
-    const Inbox& inbox = owner.mailbox().inbox;
     while (!scheduler.empty()) {
       TaskCell& cell = *detail_access::cell(scheduler.pop());
       --runnable_tasks;
@@ -70,8 +69,8 @@ class WorkQueue final : public WorkQueueBase {
           if (control.until_reading == 0) owner.end_stride(C::now().time_since_epoch().count());
         }
       }
-      if (inbox.has_mail()) [[unlikely]]
-        owner.drain_inbox();
+      if (owner.has_mail()) [[unlikely]]
+        owner.drain_inbox_in_slice();
       if (control.attention != 0) return;
     }
   }
