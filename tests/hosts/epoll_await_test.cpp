@@ -328,4 +328,65 @@ TEST_CASE("epoll: a descriptor that is in use in one way is refused in another",
   CHECK(outcome == 0);
 }
 
+TEST_CASE("epoll: who still waits for a descriptor that was closed does not stand in the way of its number",
+          "[epoll]") {
+  cw::EpollHost host;
+  auto executor = two_queues();
+  auto old = Ends::pipe(), other = Ends::pipe();
+  const int number = old.a.get();
+  std::optional<int> stale;
+  executor.queue(0).spawn(&note_readable, number, std::ref(stale));
+  settle(executor, host);
+  old.a = OwnedFd{};
+  const int reused = check(::fcntl(other.a.get(), F_DUPFD_CLOEXEC, number), "fcntl");
+  REQUIRE(reused == number);
+  std::optional<cw::WatchedFd> watched;
+  CHECK_NOTHROW(watched.emplace(host, reused));
+  executor.run_until_idle(host);
+  CHECK(stale == EBADF);
+  REQUIRE(watched);
+  put(other.b.get(), "x");
+  watched->found_unreadable();
+  executor.run_until(host, [&]() -> cw::Task<> { co_await watched->readable(); });
+}
+
+TEST_CASE("epoll: an event that was left over wakes nobody who began to wait later", "[epoll]") {
+  cw::EpollHost host;
+  auto executor = two_queues();
+  auto bad = Ends::pipe(), pipe = Ends::pipe();
+  host.watch(bad.a.get(), EPOLLIN, [&](std::uint32_t) {
+    drain(bad.a.get());
+    throw std::runtime_error{"thrown"};
+  });
+  std::optional<int> first, second;
+  auto waits = executor.queue(0).spawn(&note_readable, pipe.a.get(), std::ref(first));
+  settle(executor, host);
+  put(bad.b.get(), "x");
+  put(pipe.b.get(), "x");
+  CHECK_THROWS_AS(host.poll(0ns), std::runtime_error);
+  const bool aborted = GENERATE(false, true);
+  if (aborted) {
+    waits.abort();
+  } else {
+    host.cancel(pipe.a.get());
+  }
+  (void)executor.run_ready();  // without a look at the host
+  CHECK(first == (aborted ? std::nullopt : std::optional<int>{ECANCELED}));
+  drain(pipe.a.get());
+  executor.queue(0).spawn([&]() -> cw::Task<> {
+    try {
+      co_await host.readable(pipe.a.get());
+      second = 0;
+    } catch (const std::system_error& e) {
+      second = e.code().value();
+    }
+  });
+  (void)executor.run_ready();
+  settle(executor, host);
+  CHECK(!second);
+  put(pipe.b.get(), "x");
+  executor.run_until_idle(host);
+  CHECK(second == 0);
+}
+
 }  // namespace

@@ -242,4 +242,23 @@ TEST_CASE("EpollGuest: while another host drives its executor, tasks wait with t
   CHECK(ran);
 }
 
+TEST_CASE("EpollGuest: on_exception may destroy it", "[guest]") {
+  auto executor = one_queue();
+  int reported = 0;
+  std::unique_ptr<cw::EpollGuest> guest;
+  guest =
+      std::make_unique<cw::EpollGuest>(executor, cw::GuestOptions{.on_exception = [&](std::exception_ptr) {
+                                         guest.reset();
+                                         ++reported;
+                                       }});
+  executor.queue(0).spawn([]() -> cw::Task<> {
+    throw std::runtime_error{"thrown"};
+    co_return;
+  });
+  guest->dispatch();
+  CHECK(reported == 1);
+  CHECK(!guest);
+  cw::EpollGuest another{executor};
+}
+
 }  // namespace

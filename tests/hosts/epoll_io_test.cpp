@@ -261,8 +261,10 @@ TEST_CASE("epoll: errors go where they are asked to go, with the call and the de
     const auto accepted = co_await host.accept(1'000'000, error);
     CHECK(accepted == -1);
     CHECK(error == std::errc::bad_file_descriptor);
-    const auto nothing = co_await host.read_some(1'000'000, {}, error);
-    CHECK(nothing == 0);  // nothing was asked for
+    auto pipe = Ends::pipe();
+    put(pipe.b.get(), "x");
+    const auto some = co_await host.read_some(pipe.a.get(), buffer, error);
+    CHECK(some == 1);
     CHECK(!error);
     try {
       co_await host.accept(1'000'000);
@@ -271,6 +273,15 @@ TEST_CASE("epoll: errors go where they are asked to go, with the call and the de
       CHECK(std::string{e.what()} == "clockworker: accept(fd 1000000): Bad file descriptor");
     }
   });
+}
+
+TEST_CASE("epoll: a read into nothing is refused, as its 0 would say that the end has come", "[epoll]") {
+  cw::EpollHost host;
+  auto executor = one_queue();
+  auto ends = Ends::socketpair();
+  CHECK_THROWS_AS(executor.run_until(host, host.read_some(ends.a.get(), {})), std::invalid_argument);
+  cw::WatchedFd watched{host, ends.b.release()};
+  CHECK_THROWS_AS(executor.run_until(host, watched.read_some({})), std::invalid_argument);
 }
 
 }  // namespace

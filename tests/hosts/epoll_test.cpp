@@ -207,4 +207,14 @@ TEST_CASE("EpollHost: of many wakes of another thread none that counts is lost",
   waker.join();
 }
 
+TEST_CASE("EpollHost: one that is derived from it is found by the free functions", "[host]") {
+  struct Mine : EpollHost {
+    int of_mine = 0;
+  } host;
+  auto executor = cw::ExecutorBuilder<>{}.with_queue(0, 1).build();
+  auto pipe = Ends::pipe();
+  put(pipe.b.get(), "x");
+  executor.run_until(host, [&]() -> cw::Task<> { co_await cw::readable(pipe.a.get()); });
+}
+
 }  // namespace

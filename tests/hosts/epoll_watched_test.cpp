@@ -8,8 +8,8 @@
 
 #include <array>
 #include <memory>
-#include <optional>
 #include <stdexcept>
+#include <string>
 #include <system_error>
 #include <utility>
 
@@ -57,7 +57,7 @@ TEST_CASE("WatchedFd: it closes its descriptor, and ends the waits for it", "[ep
   cw::EpollHost host;
   auto executor = one_queue();
   auto [reading, writing] = Ends::socketpair();
-  std::optional<cw::WatchedFd> source{std::in_place, host, reading.release()};
+  auto source = std::make_unique<cw::WatchedFd>(host, reading.release());
   const int number = source->fd();
   std::error_code error;
   executor.queue(0).spawn([&]() -> cw::Task<> {
@@ -155,6 +155,73 @@ TEST_CASE("WatchedFd: a regular file is always ready", "[epoll]") {
       CHECK(size == 4);
     }
   });
+}
+
+TEST_CASE("WatchedFd: when it goes, operations on it end with ECANCELED, also those that were woken already",
+          "[epoll]") {
+  cw::EpollHost host;
+  auto executor = one_queue();
+  auto [watched, writing] = Ends::socketpair();
+  auto [other, to_other] = Ends::socketpair();
+  fill(watched.get());
+  auto source = std::make_unique<cw::WatchedFd>(host, watched.release());
+  const int number = source->fd();
+  std::error_code reading_ended, writing_ended, wait_ended;
+  executor.queue(0).spawn([&]() -> cw::Task<> {
+    std::array<std::byte, 4> buffer;
+    co_await source->read_some(buffer, reading_ended);
+  });
+  executor.queue(0).spawn(
+      [&]() -> cw::Task<> { co_await source->write_all(bytes_of("more"), writing_ended); });
+  executor.queue(0).spawn([&]() -> cw::Task<> {
+    try {
+      co_await source->readable();
+    } catch (const std::system_error& e) {
+      wait_ended = e.code();
+    }
+  });
+  settle(executor, host);
+  const bool woken = GENERATE(false, true);
+  if (woken) {
+    put(writing.get(), "x");
+    drain(writing.get());
+    host.poll(0ns);
+  }
+  source.reset();
+  const OwnedFd reused{check(::fcntl(other.get(), F_DUPFD_CLOEXEC, number), "fcntl")};
+  REQUIRE(reused.get() == number);
+  put(to_other.get(), "y");
+  executor.run_until_idle(host);
+  CHECK(reading_ended == std::errc::operation_canceled);
+  CHECK(writing_ended == std::errc::operation_canceled);
+  CHECK(wait_ended == std::errc::operation_canceled);
+  char byte = 0;
+  CHECK(::recv(reused.get(), &byte, 1, MSG_DONTWAIT) == 1);  // whose number it is now is let alone
+  CHECK(::recv(to_other.get(), &byte, 1, MSG_DONTWAIT) == -1);
+}
+
+TEST_CASE("WatchedFd: moved or released under an operation, that goes on or ends", "[epoll]") {
+  cw::EpollHost host;
+  auto executor = one_queue();
+  auto [reading, writing] = Ends::socketpair();
+  cw::WatchedFd first{host, reading.release()};
+  std::error_code moved, released;
+  std::size_t size = 0;
+  std::array<std::byte, 1> buffer;
+  executor.queue(0).spawn([&]() -> cw::Task<> { size = co_await first.read_some(buffer, moved); });
+  settle(executor, host);
+  cw::WatchedFd second{std::move(first)};
+  put(writing.get(), "x");
+  settle(executor, host);
+  CHECK(!moved);
+  CHECK(size == 1);
+  executor.queue(0).spawn([&]() -> cw::Task<> { size = co_await second.read_some(buffer, released); });
+  settle(executor, host);
+  const OwnedFd number{second.release()};
+  executor.run_until_idle(host);
+  CHECK(released == std::errc::operation_canceled);
+  CHECK_THROWS_WITH(executor.run_until(host, second.read_some(buffer)),
+                    Catch::Contains("Bad file descriptor"));
 }
 
 }  // namespace

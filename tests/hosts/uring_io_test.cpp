@@ -15,6 +15,8 @@
 #include <utility>
 #include <vector>
 
+#include <sys/un.h>
+
 namespace {
 
 namespace cw = clockworker;
@@ -277,6 +279,39 @@ TEST_CASE("io_uring: more operations than entries are all under way", "[uring]")
     readers.push_back(executor.queue(0).spawn([&]() -> cw::Task<> { co_await host.readable(pipe.a.get()); }));
   settle(executor, host);
   for (auto& reader : readers) reader.abort();
+  executor.run_until_idle(host);
+}
+
+TEST_CASE("io_uring: a read into nothing is refused, as its 0 would say that the end has come", "[uring]") {
+  cw::UringHost host;
+  auto executor = one_queue();
+  auto ends = Ends::socketpair();
+  CHECK_THROWS_AS(executor.run_until(host, host.read_some(ends.a.get(), {})), std::invalid_argument);
+}
+
+TEST_CASE("io_uring: connecting to a unix socket whose queue is full is an error at once", "[uring]") {
+  cw::UringHost host;
+  auto executor = one_queue();
+  const auto unix_socket = [] {
+    return OwnedFd{check(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), "socket")};
+  };
+  const OwnedFd listener = unix_socket(), first = unix_socket(), second = unix_socket();
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  socklen_t size = sizeof address.sun_family;  // the kernel finds a name
+  const auto* generic_address = reinterpret_cast<const sockaddr*>(&address);
+  check(::bind(listener.get(), generic_address, size), "bind");
+  size = sizeof address;
+  check(::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size), "getsockname");
+  check(::listen(listener.get(), 0), "listen");
+  check(::connect(first.get(), generic_address, size), "connect");
+  std::error_code error;
+  auto connecting = executor.queue(0).spawn(
+      [&]() -> cw::Task<> { co_await host.connect(second.get(), generic_address, size, error); });
+  settle(executor, host);
+  CHECK(connecting.done());
+  CHECK(error == std::errc::resource_unavailable_try_again);
+  connecting.abort();
   executor.run_until_idle(host);
 }
 

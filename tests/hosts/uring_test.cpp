@@ -201,4 +201,21 @@ TEST_CASE("UringHost: a watch that the kernel refuses is called once to be told 
   CHECK(calls == 1);
 }
 
+TEST_CASE("UringHost: a wake that comes with an event that throws is not lost", "[host]") {
+  UringHost host;
+  auto pipe = Ends::pipe();
+  host.watch(pipe.a.get(), POLLIN, [&](unsigned) {
+    drain(pipe.a.get());
+    throw std::runtime_error{"thrown"};
+  });
+  host.poll(0ns);
+  const bool wake_first = GENERATE(false, true);
+  if (wake_first) host.wake();
+  put(pipe.b.get(), "x");
+  if (!wake_first) host.wake();
+  CHECK_THROWS_AS(host.poll(0ns), std::runtime_error);
+  host.poll(std::nullopt);  // returns
+  CHECK(poll_takes(host, 5ms));
+}
+
 }  // namespace

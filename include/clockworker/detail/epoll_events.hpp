@@ -2,6 +2,7 @@
 /// What a task awaits of a descriptor, and how it finds the epoll instance for it.
 #pragma once
 
+#include <cerrno>
 #include <coroutine>
 #include <cstdint>
 #include <memory>
@@ -16,7 +17,6 @@
 namespace clockworker {
 
 class EpollEvents;
-class EpollHost;
 
 namespace detail {
 
@@ -27,20 +27,20 @@ namespace detail {
 class FdAwaiter {
  public:
   /// `edges` null: by number. `reactor` null: that of the running task.
-  FdAwaiter(EpollReactor* reactor, FdEdges* edges, int fd, std::uint32_t side, const char* call) noexcept
-      : reactor_{reactor}, edges_{edges}, fd_{fd}, side_{side}, call_{call} {}
+  FdAwaiter(EpollReactor* reactor, FdEdgesPtr edges, int fd, std::uint32_t side, const char* call) noexcept
+      : reactor_{reactor}, edges_{std::move(edges)}, fd_{fd}, side_{side}, call_{call} {}
   FdAwaiter(const FdAwaiter&) = delete;
   FdAwaiter& operator=(const FdAwaiter&) = delete;
   ~FdAwaiter() { EpollReactor::stop_waiting(waiter_); }
 
   [[nodiscard]] bool await_ready() const noexcept {
-    return edges_ != nullptr && (edges_->ready & side_) != 0;
+    return edges_ && (edges_->gone || (edges_->ready & side_) != 0);
   }
   template <class Promise>
   bool await_suspend(std::coroutine_handle<Promise> frame) {
     check_awaited_in_task<Promise>();
     waiter_.task = thread_state.task;
-    if (edges_ != nullptr) {
+    if (edges_) {
       if (edges_->reactor == nullptr) {  // the host has gone
         waiter_.error = ECANCELED;
         return false;
@@ -53,17 +53,20 @@ class FdAwaiter {
     suspending(frame, WaitsFor::host);
     return true;
   }
-  [[nodiscard]] int await_resume() const noexcept { return waiter_.error; }
+  /// A task that was woken by its event may find that the WatchedFd has gone before it runs.
+  [[nodiscard]] int await_resume() const noexcept {
+    return edges_ && edges_->gone ? ECANCELED : waiter_.error;
+  }
 
  protected:
   void throw_error() const {
-    if (waiter_.error != 0) throw_system_error(waiter_.error, call_, fd_);
+    if (const int error = FdAwaiter::await_resume()) throw_system_error(error, call_, fd_);
   }
 
  private:
   FdWaiter waiter_;
   EpollReactor* reactor_;
-  FdEdges* edges_;
+  FdEdgesPtr edges_;
   int fd_;
   std::uint32_t side_;
   const char* call_;
@@ -81,7 +84,7 @@ template <class Awaiter>
 struct [[nodiscard]] FdWait {
   using clockworker_native = void;
   EpollReactor* reactor;
-  FdEdges* edges;
+  FdEdgesPtr edges;
   int fd;
   std::uint32_t side;
   const char* call;

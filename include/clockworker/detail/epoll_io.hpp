@@ -37,12 +37,40 @@ struct RawFd {
   bool socket = true;  // until a call has said otherwise
 
   [[nodiscard]] int number() const noexcept { return fd; }
+  [[nodiscard]] bool is_gone() const noexcept { return false; }
   [[nodiscard]] bool may_be_ready(std::uint32_t) const noexcept { return true; }
   void found_blocked(std::uint32_t) const noexcept {}
   void found_short_read() const noexcept {}
   void check_does_not_block(const char* call) const { detail::check_does_not_block(fd, call); }
   [[nodiscard]] FdWait<FdAwaiter> wait(std::uint32_t side, const char* call) const noexcept {
-    return {reactor.get(), nullptr, fd, side, call};
+    return {reactor.get(), {}, fd, side, call};
+  }
+};
+
+/// What an operation has of a WatchedFd, which may be moved, or go, while that is under way: `fd` means nothing once
+/// it is_gone(), so that is looked at after each suspension, before the next call.
+struct RegisteredFd {
+  FdEdgesPtr edges;  // null: of one that has nothing, and `fd` is -1
+  int fd;
+  bool socket = !edges || edges->socket;
+
+  [[nodiscard]] int number() const noexcept { return fd; }
+  [[nodiscard]] bool is_gone() const noexcept { return edges && edges->gone; }
+  [[nodiscard]] bool may_be_ready(std::uint32_t side) const noexcept {
+    return !edges || (edges->ready & side) != 0;
+  }
+  void found_blocked(std::uint32_t side) const noexcept {
+    if (!edges) return;
+    edges->ready &= ~side;
+    if (side == EPOLLIN) edges->at_end = false;  // else the call would have shown it
+  }
+  /// Of a byte stream a short read has taken all: what comes later is a new edge.
+  void found_short_read() const noexcept {
+    if (edges && edges->stream && !edges->at_end && !edges->urgent) found_blocked(EPOLLIN);
+  }
+  void check_does_not_block(const char*) const noexcept {}
+  [[nodiscard]] FdWait<FdAwaiter> wait(std::uint32_t side, const char* call) const noexcept {
+    return {nullptr, edges, fd, side, call};
   }
 };
 
@@ -89,11 +117,11 @@ inline void find_out_kind(int fd, FdEdges& edges) {
 template <class Fd>
 Task<std::size_t> read_some_from(Fd fd, std::span<std::byte> buffer, ErrorTo error) {
   error.clear();
+  check_has_room(buffer.size(), fd.number());
   co_await yield_maybe();
-  if (buffer.empty()) co_return std::size_t{0};
   for (;;) {
-    int failed = 0;
-    if (fd.may_be_ready(EPOLLIN)) {
+    int failed = fd.is_gone() ? ECANCELED : 0;
+    if (failed == 0 && fd.may_be_ready(EPOLLIN)) {
       const ssize_t size = try_read(fd.number(), buffer, fd.socket);
       if (size >= 0) {
         const auto got = static_cast<std::size_t>(size);
@@ -120,8 +148,8 @@ Task<std::size_t> write_all_to(Fd fd, std::span<const std::byte> bytes, ErrorTo 
   std::size_t done = 0;
   while (done != bytes.size()) {
     co_await yield_maybe();
-    int failed = 0;
-    if (fd.may_be_ready(EPOLLOUT)) {
+    int failed = fd.is_gone() ? ECANCELED : 0;
+    if (failed == 0 && fd.may_be_ready(EPOLLOUT)) {
       const ssize_t size = try_write(fd.number(), bytes.subspan(done), fd.socket);
       if (size >= 0) {
         done += static_cast<std::size_t>(size);
@@ -148,8 +176,8 @@ Task<int> accept_from(Fd fd, ErrorTo error) {
   fd.check_does_not_block("accept");
   for (;;) {
     co_await yield_maybe();
-    int failed = 0;
-    if (fd.may_be_ready(EPOLLIN)) {
+    int failed = fd.is_gone() ? ECANCELED : 0;
+    if (failed == 0 && fd.may_be_ready(EPOLLIN)) {
       const int connection = ::accept4(fd.number(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (connection >= 0) co_return connection;
       // One that has broken before it was taken is not the listener's failure.
@@ -174,8 +202,11 @@ Task<> connect_to(Fd fd, sockaddr_storage address, socklen_t size, ErrorTo error
   error.clear();
   fd.check_does_not_block("connect");
   for (bool begun = false;; begun = true) {
-    if (::connect(fd.number(), reinterpret_cast<const sockaddr*>(&address), size) == 0) co_return;
-    int failed = errno;
+    int failed = fd.is_gone() ? ECANCELED : 0;
+    if (failed == 0) {
+      if (::connect(fd.number(), reinterpret_cast<const sockaddr*>(&address), size) == 0) co_return;
+      failed = errno;
+    }
     if (failed == EISCONN && begun) co_return;
     if (failed == EINPROGRESS || failed == EALREADY || failed == EINTR) {
       fd.found_blocked(EPOLLOUT);

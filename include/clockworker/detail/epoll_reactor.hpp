@@ -42,8 +42,13 @@ struct FdWaiter {
 ///
 /// Why no edge is lost: `ready` is only ever cleared after a call that found the descriptor not ready, and
 /// whatever makes it ready after that call is a new edge, which is delivered, and sets it again, later.
+///
+/// It is a block of its own, counted by FdEdgesPtr: operations hold on to it, and so learn that their WatchedFd has
+/// gone, however long after.
 struct FdEdges {
   EpollReactor* reactor = nullptr;           // null: not registered
+  std::size_t holders = 0;                   // not atomic: all are of the loop's thread
+  bool gone = false;                         // the WatchedFd has let go: the number may mean any file now
   std::uint32_t ready = EPOLLIN | EPOLLOUT;  // until proved otherwise: the first call tries
   bool at_end = false;                       // the end or an error has been seen: reading goes on to show it
   bool urgent = false;                       // reading may stop short at the mark of urgent data
@@ -109,6 +114,9 @@ class EpollReactor {
     int error = ENOENT;
     if (entry != nullptr && entry->use == Use::single_waits) {
       for (FdWaiter* other = entry->first; other != nullptr; other = other->next) wanted |= other->events;
+      // What a look has not delivered yet may be about what has been read by now. Nothing is lost with it: asked
+      // anew, the kernel tells again what is ready.
+      if (next_ != count_) ++entry->generation;
       error = set_.modify(fd, wanted, tag(fd, entry->generation));
       // The number means another file by now, or none.
       if (error != 0) fail_waiters(*entry, EBADF);
@@ -155,7 +163,6 @@ class EpollReactor {
     edges.reactor = this;
     return true;
   }
-  void moved(FdEdges& edges, int fd) noexcept { entries_[static_cast<std::size_t>(fd)].edges = &edges; }
 
   /// `callback(events)` each time poll() finds `fd` ready, until forget(). Throws as above; std::system_error
   /// also if it is of a kind that is always ready.
@@ -181,7 +188,11 @@ class EpollReactor {
 
   /// Who waits for `fd` goes on with ECANCELED.
   void cancel(int fd) noexcept {
-    if (Entry* entry = find(fd)) fail_waiters(*entry, ECANCELED);
+    Entry* entry = find(fd);
+    if (entry == nullptr) return;
+    if (entry->use == Use::single_waits)
+      ++entry->generation;  // an event on its way is not for who comes next
+    fail_waiters(*entry, ECANCELED);
   }
 
  private:
@@ -213,10 +224,8 @@ class EpollReactor {
   /// Precondition: the kernel knows `fd`, so that its number is one of a table that the kernel has, too.
   [[nodiscard]] Entry& need(int fd) {
     const auto index = static_cast<std::size_t>(fd);
-    if (index >= entries_.size()) {
-      entries_.reserve(std::max(index + 1, 2 * entries_.size()));
-      entries_.resize(index + 1);
-    }
+    if (index >= entries_.capacity()) entries_.reserve(std::max(index + 1, 2 * entries_.capacity()));
+    if (index >= entries_.size()) entries_.resize(index + 1);
     return entries_[index];
   }
 
@@ -231,18 +240,23 @@ class EpollReactor {
 
   /// False if the kernel has nothing to tell of such a file.
   bool start_use(int fd, std::uint32_t events, const char* call) {
-    if (Entry* entry = find(fd)) {
-      check_single_waits(*entry, fd);
-      if (entry->first != nullptr) {
+    Entry* entry = find(fd);
+    if (entry != nullptr) check_single_waits(*entry, fd);
+    const std::uint32_t generation = entry != nullptr ? entry->generation + 1 : 0;
+    int error = set_.add(fd, events, tag(fd, generation));
+    if (error == EEXIST) {
+      if (entry != nullptr && entry->first != nullptr) {
         throw std::logic_error(std::string{"clockworker: "} + call + "(fd " + std::to_string(fd) +
                                "): tasks wait for this descriptor already");
       }
-      ++entry->generation;
-      entry->use = Use::none;
+      error = set_.modify(fd, events, tag(fd, generation));
     }
-    const std::uint64_t as = tag(fd, find(fd) != nullptr ? find(fd)->generation : 0);
-    int error = set_.add(fd, events, as);
-    if (error == EEXIST) error = set_.modify(fd, events, as);
+    // Whether it was added or not: who waits under this number waits for a file that is gone from it.
+    if (entry != nullptr) {
+      entry->generation = generation;
+      entry->use = Use::none;
+      fail_waiters(*entry, EBADF);
+    }
     if (error == EPERM) return false;
     if (error != 0) throw_system_error(error, call, fd);
     try {
@@ -329,6 +343,31 @@ class EpollReactor {
   int count_ = 0;
   bool bell_rang_ = false;
   bool closed_ = false;
+};
+
+/// Holds on to an FdEdges. One allocation a WatchedFd; a copy is a count.
+class FdEdgesPtr {
+ public:
+  FdEdgesPtr() noexcept = default;
+  explicit FdEdgesPtr(FdEdges* edges) noexcept : edges_{edges} {
+    if (edges_ != nullptr) ++edges_->holders;
+  }
+  FdEdgesPtr(const FdEdgesPtr& other) noexcept : FdEdgesPtr{other.edges_} {}
+  FdEdgesPtr(FdEdgesPtr&& other) noexcept : edges_{std::exchange(other.edges_, nullptr)} {}
+  FdEdgesPtr& operator=(FdEdgesPtr other) noexcept {
+    std::swap(edges_, other.edges_);
+    return *this;
+  }
+  ~FdEdgesPtr() {
+    if (edges_ != nullptr && --edges_->holders == 0) delete edges_;
+  }
+
+  [[nodiscard]] FdEdges* operator->() const noexcept { return edges_; }
+  [[nodiscard]] FdEdges& operator*() const noexcept { return *edges_; }
+  explicit operator bool() const noexcept { return edges_ != nullptr; }
+
+ private:
+  FdEdges* edges_ = nullptr;
 };
 
 }  // namespace clockworker::detail

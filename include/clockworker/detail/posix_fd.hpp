@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
+#include <stdexcept>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -20,6 +22,14 @@ namespace clockworker::detail {
 [[noreturn]] inline void throw_system_error(int error, const char* call, int fd) {
   throw std::system_error{error, std::generic_category(),
                           std::string{"clockworker: "} + call + "(fd " + std::to_string(fd) + ")"};
+}
+
+/// A read into nothing would return 0, which says that the end has come. Throws std::invalid_argument.
+inline void check_has_room(std::size_t buffer_size, int fd) {
+  if (buffer_size == 0) {
+    throw std::invalid_argument("clockworker: read_some(fd " + std::to_string(fd) +
+                                "): the buffer is empty, and 0 bytes would read as the end");
+  }
 }
 
 /// Closes what it holds. -1 is nothing.

@@ -52,6 +52,10 @@ class UringCall : UringOp {
     frame_ = frame;
     completed = [](UringOp& op, int result) {
       auto& self = static_cast<UringCall&>(op);
+      if (self.ring_.was_cancelled_by_kernel(op, result)) {
+        if (self.ring_.try_start(op, self.prepare_)) return;
+        result = -EBUSY;
+      }
       self.result_ = result;
       self.frame_.resume();
     };
@@ -96,7 +100,7 @@ inline Task<> uring_ready(UringPointer ring, int fd, unsigned events, const char
 inline Task<std::size_t> uring_read_some(UringPointer ring, int fd, std::span<std::byte> buffer,
                                          ErrorTo error) {
   error.clear();
-  if (buffer.empty()) co_return std::size_t{0};
+  check_has_room(buffer.size(), fd);
   const auto size = static_cast<unsigned>(std::min(buffer.size(), std::size_t{1} << 30));
   for (;;) {
     int result = co_await UringCall{*ring, [=](io_uring_sqe* sqe) {
@@ -166,14 +170,16 @@ inline Task<int> uring_accept(UringPointer ring, int fd, ErrorTo error) {
 inline Task<> uring_connect(UringPointer ring, int fd, sockaddr_storage address, socklen_t size,
                             ErrorTo error) {
   error.clear();
-  for (bool begun = false;; begun = true) {
+  for (int times = 0;;) {  // that the kernel was asked: once more also if the thread ends meanwhile
     int result =
         co_await UringCall{*ring, [&](io_uring_sqe* sqe) {
+                             ++times;
                              ::io_uring_prep_connect(sqe, fd, reinterpret_cast<sockaddr*>(&address), size);
                            }};
-    if (result == 0 || (result == -EISCONN && begun)) co_return;
-    if (result == -EINPROGRESS || result == -EALREADY || result == -EAGAIN)
-      result = -co_await uring_wait(ring, fd, POLLOUT);
+    if (result == 0 || (result == -EISCONN && times > 1)) co_return;
+    // Not EAGAIN: nothing is under way then, as of a unix socket whose listener's queue is full, and the wait would be
+    // over at once.
+    if (result == -EINPROGRESS || result == -EALREADY) result = -co_await uring_wait(ring, fd, POLLOUT);
     if (result < 0 && result != -EINTR) {
       error.report(-result, "connect", fd);
       co_return;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
@@ -28,8 +29,10 @@ struct UringOp {
   UringOps* list = nullptr;  // null: not in flight
   UringOp* previous = nullptr;
   UringOp* next = nullptr;
-  void (*completed)(UringOp&,
-                    int result) = nullptr;  // no longer in flight; may end the frame that this lies in
+  // No longer in flight; may end the frame that this lies in, or start it again.
+  void (*completed)(UringOp&, int result) = nullptr;
+  std::uint64_t started_in = 0;  // of UringRing::reign_
+  bool to_be_ended = false;      // cancel() has been called
 
   void move_to(UringOps& to) noexcept {
     leave();
@@ -47,7 +50,17 @@ struct UringOp {
   }
 };
 
-/// One thread's, but for `bell()`.
+/// A number of the calling thread that no other ever gets, unlike those of the system.
+[[nodiscard]] inline std::uint64_t uring_thread() noexcept {
+  static std::atomic<std::uint64_t> last{0};
+  thread_local const std::uint64_t mine = last.fetch_add(1, std::memory_order_relaxed) + 1;  // only unique
+  return mine;
+}
+
+/// One thread's at a time, but for `bell()`.
+///
+/// When a thread ends, the kernel cancels what it has submitted; the ring may go on in another thread. Such an end was
+/// not asked for, and the operation has done nothing: it is to be started again, see was_cancelled_by_kernel().
 ///
 /// Why no operation outlives what it works on: each is in one of the two lists from the moment that the kernel may
 /// hear of it until its completion has been seen, and only then its task is resumed, which alone can end the frame.
@@ -81,24 +94,42 @@ class UringRing {
   /// takes no more.
   template <class Prepare>
   void start(UringOp& op, const Prepare& prepare) {
+    op.to_be_ended = false;
+    if (!try_start(op, prepare)) throw_system_error(EBUSY, "UringHost: the kernel takes no more operations");
+  }
+  /// The same, but false if it takes no more.
+  template <class Prepare>
+  [[nodiscard]] bool try_start(UringOp& op, const Prepare& prepare) noexcept {
+    note_thread();
     io_uring_sqe* sqe = free_sqe();
-    if (sqe == nullptr) throw_system_error(EBUSY, "UringHost: the kernel takes no more operations");
+    if (sqe == nullptr) return false;
     prepare(sqe);
     ::io_uring_sqe_set_data(sqe, &op);
+    op.started_in = reign_;
     op.move_to(in_flight_);
+    return true;
+  }
+
+  /// Of an operation that has completed: nobody asked for its end, but the thread has changed since it was started. A
+  /// thread that goes on gets ECANCELED only from the file itself: a timerfd whose clock was set says so.
+  [[nodiscard]] bool was_cancelled_by_kernel(const UringOp& op, int result) const noexcept {
+    return result == -ECANCELED && !op.to_be_ended && op.started_in != reign_ && !closed_;
   }
 
   /// Has the kernel asked, at the next poll, to end it early. Its end comes in any case.
   void cancel(UringOp& op) noexcept {
+    op.to_be_ended = true;
     if (op.list == &in_flight_) op.move_to(to_be_cancelled_);
   }
 
   /// Submits what has been started, and resumes what has completed; blocks no longer than `timeout` until there is
   /// something, or the bell rings. True if it has rung.
   bool poll(PollTimeout timeout) {
+    note_thread();
     arm_bell();
     pass_on_cancels();
-    const int done = submit(timeout);
+    // It has rung in a poll that a callback's exception ended, and nobody has been told yet.
+    const int done = submit(rang_ ? PollTimeout{std::chrono::nanoseconds::zero()} : timeout);
     // A busy kernel is to be relieved of its completions first; a signal is a reason to return.
     if (done < 0 && done != -ETIME && done != -EINTR && done != -EAGAIN && done != -EBUSY)
       throw_system_error(-done, "io_uring_enter()");
@@ -125,6 +156,13 @@ class UringRing {
   static constexpr std::uint64_t of_cancel = 0;  // no operation has these addresses
   static constexpr std::uint64_t of_bell = 1;
   static constexpr unsigned most_at_once = 128;  // of completions at one poll: tasks wait
+
+  void note_thread() noexcept {
+    if (const std::uint64_t thread = uring_thread(); thread != thread_) {
+      thread_ = thread;
+      ++reign_;
+    }
+  }
 
   /// Null if the queue is full and the kernel takes nothing from it.
   [[nodiscard]] io_uring_sqe* free_sqe() noexcept {
@@ -194,6 +232,8 @@ class UringRing {
   bool bell_is_armed_ = false;
   bool rang_ = false;
   bool closed_ = false;
+  std::uint64_t thread_ = 0;  // who polled or started something last
+  std::uint64_t reign_ = 0;   // how often that has changed: each is one thread's time
   UringOps in_flight_;
   UringOps to_be_cancelled_;
 };

@@ -28,11 +28,18 @@ class UringWatches {
   UringWatches& operator=(const UringWatches&) = delete;
   ~UringWatches() { clear(); }
 
+  /// To be called before each poll: arms those for which there was no room.
+  void arm_waiting() noexcept {
+    while (UringOp* op = waiting_.first) {
+      if (!try_arm(static_cast<Watch&>(*op))) return;
+    }
+  }
+
   void clear() noexcept {
     while (!watches_.empty()) remove(watches_.begin()->first);
   }
 
-  /// Throws std::system_error, std::bad_alloc, and std::logic_error if `fd` is watched already.
+  /// Throws std::bad_alloc, and std::logic_error if `fd` is watched already.
   void add(int fd, unsigned events, Callback callback) {
     if (watches_.contains(fd)) {
       throw std::logic_error("clockworker: watch(fd " + std::to_string(fd) +
@@ -45,13 +52,8 @@ class UringWatches {
     watch->events = events;
     watch->callback = std::move(callback);
     auto& added = watches_[fd];
-    try {
-      arm(*watch);
-    } catch (...) {
-      watches_.erase(fd);
-      throw;
-    }
     added = watch.release();
+    if (!try_arm(*added)) added->move_to(waiting_);
   }
 
   void remove(int fd) noexcept {
@@ -60,6 +62,7 @@ class UringWatches {
     Watch& watch = *found->second;
     watches_.erase(found);
     watch.of = nullptr;
+    if (watch.list == &waiting_) watch.leave();
     if (watch.list != nullptr) {
       ring_.cancel(watch);
     } else if (!watch.in_callback) {
@@ -76,15 +79,19 @@ class UringWatches {
     Callback callback;
   };
 
-  void arm(Watch& watch) {
-    ring_.start(watch, [&](io_uring_sqe* sqe) { ::io_uring_prep_poll_add(sqe, watch.fd, watch.events); });
+  /// False if the kernel takes no more.
+  [[nodiscard]] bool try_arm(Watch& watch) noexcept {
+    return ring_.try_start(watch,
+                           [&](io_uring_sqe* sqe) { ::io_uring_prep_poll_add(sqe, watch.fd, watch.events); });
   }
 
   /// Armed again, or gone, also when the callback throws.
   static void completed(UringOp& op, int result) {
     auto& watch = static_cast<Watch&>(op);
     std::exception_ptr thrown;
-    if (watch.of != nullptr) {
+    const bool again =
+        watch.of != nullptr && (result >= 0 || watch.of->ring_.was_cancelled_by_kernel(op, result));
+    if (watch.of != nullptr && (result >= 0 || !again)) {
       watch.in_callback = true;
       try {
         watch.callback(result >= 0 ? static_cast<unsigned>(result) : unsigned{POLLNVAL});
@@ -95,8 +102,8 @@ class UringWatches {
     }
     if (watch.of == nullptr) {
       delete &watch;
-    } else if (result >= 0) {
-      watch.of->arm(watch);
+    } else if (again) {
+      if (!watch.of->try_arm(watch)) watch.move_to(watch.of->waiting_);
     } else {
       watch.of->remove(watch.fd);
     }
@@ -105,6 +112,7 @@ class UringWatches {
 
   UringRing& ring_;
   std::map<int, Watch*> watches_;
+  UringOps waiting_;  // to be armed
 };
 
 }  // namespace clockworker::detail

@@ -35,6 +35,8 @@ namespace clockworker {
 /// What EpollHost and EpollGuest have in common: the descriptors that tasks wait for.
 class EpollEvents {
  public:
+  using clockworker_events = EpollEvents;  // what the free functions look for, in derived classes too
+
   EpollEvents(const EpollEvents&) = delete;
   EpollEvents& operator=(const EpollEvents&) = delete;
 
@@ -43,11 +45,11 @@ class EpollEvents {
   /// may wait for one descriptor, and all go on. One system call a wait; see WatchedFd for none. Never allocates,
   /// but for the table of descriptors to grow.
   [[nodiscard]] auto readable(int fd) noexcept {
-    return detail::FdWait<detail::ThrowingFdAwaiter>{reactor_.get(), nullptr, fd, EPOLLIN, "readable"};
+    return detail::FdWait<detail::ThrowingFdAwaiter>{reactor_.get(), {}, fd, EPOLLIN, "readable"};
   }
   /// The same for writing.
   [[nodiscard]] auto writable(int fd) noexcept {
-    return detail::FdWait<detail::ThrowingFdAwaiter>{reactor_.get(), nullptr, fd, EPOLLOUT, "writable"};
+    return detail::FdWait<detail::ThrowingFdAwaiter>{reactor_.get(), {}, fd, EPOLLOUT, "writable"};
   }
 
   // As the free functions below.
@@ -132,6 +134,8 @@ static_assert(PollHook<EpollHost>);
 ///         ...
 ///
 /// Any loop that can watch a descriptor for reading will do: poll(), or somebody else's.
+///
+/// Not to be destroyed from within a turn, by one of the executor's tasks: dispatch() is still in it. on_exception may.
 class EpollGuest : public EpollEvents {
  public:
   /// The first turn is due at once. Throws std::system_error, std::bad_alloc, and std::logic_error if the
@@ -158,11 +162,11 @@ class EpollGuest : public EpollEvents {
     reactor_->poll(std::chrono::nanoseconds::zero());
     const AfterTurn after = turns_.take();
     if (after.again) {
-      bell_.ring();  // the kernel puts us behind all that is ready now
+      bell_.ring();  // the kernel puts us behind all that is ready now; so always if something was thrown
     } else if (after.timer) {
       set_timer(*after.timer);
     }
-    turns_.report(after);
+    turns_.report(after);  // may be the end of this
   }
 
  private:
@@ -178,8 +182,11 @@ class EpollGuest : public EpollEvents {
     itimerspec setting{};
     setting.it_value.tv_sec = static_cast<std::time_t>(seconds.count());
     setting.it_value.tv_nsec = static_cast<long>((left - seconds).count());
-    if (::timerfd_settime(timer_.get(), 0, &setting, nullptr) != 0)
-      detail::throw_system_error(errno, "timerfd_settime()");
+    if (::timerfd_settime(timer_.get(), 0, &setting, nullptr) != 0) {
+      const int error = errno;
+      bell_.ring();  // the next turn tries again: else sleepers would not be woken
+      detail::throw_system_error(error, "timerfd_settime()");
+    }
     goes_off_ = now + left;
   }
 
@@ -191,7 +198,7 @@ class EpollGuest : public EpollEvents {
 
 /// A descriptor registered once, for as long as this lives, and then closed. What is known of its readiness is
 /// kept here, so that awaits cost no system call of their own: a server's way to keep its connections. Move-only;
-/// not to be moved while a task is in an operation on it.
+/// operations that are under way go on with it where it is moved to.
 class WatchedFd {
  public:
   /// Takes `fd` over at once: it is closed also if this throws: std::system_error, std::bad_alloc,
@@ -200,21 +207,22 @@ class WatchedFd {
   /// With the host of the running task. Throws std::logic_error if it has none.
   explicit WatchedFd(int fd) : WatchedFd{detail::OwnedFd{fd}, detail::reactor_of_this_task("WatchedFd")} {}
 
-  WatchedFd(WatchedFd&& other) noexcept : fd_{std::move(other.fd_)} { take_edges(other); }
+  WatchedFd(WatchedFd&&) noexcept = default;
+  /// Lets go of what it had as the destructor does.
   WatchedFd& operator=(WatchedFd&& other) noexcept {
     if (this != &other) {
       forget();
       fd_ = std::move(other.fd_);
-      take_edges(other);
+      edges_ = std::move(other.edges_);
     }
     return *this;
   }
-  /// Tasks that wait for it go on with ECANCELED.
+  /// Tasks that are in an operation on it go on with ECANCELED, also those that have been woken already.
   ~WatchedFd() { forget(); }
 
   /// -1 if moved from.
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
-  /// No longer registered, nor owned. Tasks that wait for it go on with ECANCELED.
+  /// No longer registered, nor owned. Tasks that are in an operation on it go on with ECANCELED.
   [[nodiscard]] int release() noexcept {
     forget();
     return fd_.release();
@@ -222,84 +230,60 @@ class WatchedFd {
 
   /// As the free functions below.
   [[nodiscard]] auto readable() noexcept {
-    return detail::FdWait<detail::ThrowingFdAwaiter>{nullptr, &edges_, fd_.get(), EPOLLIN, "readable"};
+    return detail::FdWait<detail::ThrowingFdAwaiter>{nullptr, edges_, fd_.get(), EPOLLIN, "readable"};
   }
   [[nodiscard]] auto writable() noexcept {
-    return detail::FdWait<detail::ThrowingFdAwaiter>{nullptr, &edges_, fd_.get(), EPOLLOUT, "writable"};
+    return detail::FdWait<detail::ThrowingFdAwaiter>{nullptr, edges_, fd_.get(), EPOLLOUT, "writable"};
   }
   [[nodiscard]] Task<std::size_t> read_some(std::span<std::byte> buffer, ErrorTo error = {}) {
-    return detail::read_some_from(Ref{this}, buffer, error);
+    return detail::read_some_from(ref(), buffer, error);
   }
   [[nodiscard]] Task<std::size_t> write_all(std::span<const std::byte> bytes, ErrorTo error = {}) {
-    return detail::write_all_to(Ref{this}, bytes, error);
+    return detail::write_all_to(ref(), bytes, error);
   }
-  [[nodiscard]] Task<int> accept(ErrorTo error = {}) { return detail::accept_from(Ref{this}, error); }
+  [[nodiscard]] Task<int> accept(ErrorTo error = {}) { return detail::accept_from(ref(), error); }
   [[nodiscard]] Task<> connect(const sockaddr* address, socklen_t size, ErrorTo error = {}) {
-    return detail::connect_to(Ref{this}, detail::copy_of(address, size), size, error);
+    return detail::connect_to(ref(), detail::copy_of(address, size), size, error);
   }
 
   /// For calls of your own: say so when one has found that it would block, before the next co_await. Until then
   /// it counts as readable, and readable() does not suspend.
-  void found_unreadable() noexcept {
-    edges_.ready &= ~std::uint32_t{EPOLLIN};
-    edges_.at_end = false;  // else the call would have shown it
-  }
-  void found_unwritable() noexcept { edges_.ready &= ~std::uint32_t{EPOLLOUT}; }
+  void found_unreadable() noexcept { ref().found_blocked(EPOLLIN); }
+  void found_unwritable() noexcept { ref().found_blocked(EPOLLOUT); }
 
  private:
-  /// What the operations see of it.
-  struct Ref {
-    WatchedFd* of;
-    bool socket = of->edges_.socket;
+  [[nodiscard]] detail::RegisteredFd ref() const noexcept { return {edges_, fd_.get()}; }
 
-    [[nodiscard]] int number() const noexcept { return of->fd_.get(); }
-    [[nodiscard]] bool may_be_ready(std::uint32_t side) const noexcept {
-      return (of->edges_.ready & side) != 0;
-    }
-    void found_blocked(std::uint32_t side) const noexcept {
-      side == EPOLLIN ? of->found_unreadable() : of->found_unwritable();
-    }
-    /// Of a byte stream a short read has taken all: what comes later is a new edge.
-    void found_short_read() const noexcept {
-      const detail::FdEdges& edges = of->edges_;
-      if (edges.stream && !edges.at_end && !edges.urgent) of->found_unreadable();
-    }
-    void check_does_not_block(const char*) const noexcept {}
-    [[nodiscard]] detail::FdWait<detail::FdAwaiter> wait(std::uint32_t side,
-                                                         const char* call) const noexcept {
-      return {nullptr, &of->edges_, number(), side, call};
-    }
-  };
-
-  WatchedFd(detail::OwnedFd fd, detail::EpollReactor& reactor) : fd_{std::move(fd)} {
-    detail::find_out_kind(fd_.get(), edges_);
-    reactor.watch_edges(edges_, fd_.get());
-  }
-  void take_edges(WatchedFd& other) noexcept {
-    edges_ = std::exchange(other.edges_, detail::FdEdges{});
-    if (edges_.reactor != nullptr) edges_.reactor->moved(edges_, fd_.get());
+  WatchedFd(detail::OwnedFd fd, detail::EpollReactor& reactor)
+      : fd_{std::move(fd)}, edges_{new detail::FdEdges} {
+    detail::find_out_kind(fd_.get(), *edges_);
+    reactor.watch_edges(*edges_, fd_.get());
   }
   void forget() noexcept {
-    if (edges_.reactor != nullptr) edges_.reactor->forget(fd_.get());
+    if (!edges_) return;
+    edges_->gone = true;
+    if (edges_->reactor != nullptr) edges_->reactor->forget(fd_.get());
+    edges_ = {};
   }
 
   detail::OwnedFd fd_;
-  detail::FdEdges edges_;
+  detail::FdEdgesPtr edges_;  // null: moved from, or released
 };
 
 /// In a task that runs on an EpollHost or an EpollGuest: as EpollEvents::readable(), with that one.
 [[nodiscard]] inline auto readable(int fd) noexcept {
-  return detail::FdWait<detail::ThrowingFdAwaiter>{nullptr, nullptr, fd, EPOLLIN, "readable"};
+  return detail::FdWait<detail::ThrowingFdAwaiter>{nullptr, {}, fd, EPOLLIN, "readable"};
 }
 [[nodiscard]] inline auto writable(int fd) noexcept {
-  return detail::FdWait<detail::ThrowingFdAwaiter>{nullptr, nullptr, fd, EPOLLOUT, "writable"};
+  return detail::FdWait<detail::ThrowingFdAwaiter>{nullptr, {}, fd, EPOLLOUT, "writable"};
 }
 
 // Operations on non-blocking descriptors; a blocking one is refused with std::invalid_argument, but for reading from
 // and writing to a socket, which is then asked not to block. Each tries first and waits only if that would block,
 // and gives way to other tasks when its slice is over. An abort ends it while it waits.
 
-/// `co_await read_some(fd, buffer)`: reads what there is, at least one byte, and returns how many; 0 at the end.
+/// `co_await read_some(fd, buffer)`: reads what there is, at least one byte, and returns how many; 0 at the end. An
+/// empty buffer is refused with std::invalid_argument.
 [[nodiscard]] inline Task<std::size_t> read_some(int fd, std::span<std::byte> buffer, ErrorTo error = {}) {
   return detail::read_some_from(detail::RawFd{nullptr, fd}, buffer, error);
 }
@@ -329,9 +313,6 @@ namespace detail {
 inline EpollReactor& reactor_of(EpollEvents& events) noexcept { return *events.reactor_; }
 
 inline EpollReactor& reactor_of_this_task(const char* call) {
-  if (thread_state.task != nullptr) {
-    if (auto* host = thread_state.ring->host.as<EpollHost>()) return reactor_of(*host);
-  }
   return reactor_of(host_of_this_task<EpollEvents>(call, "an EpollHost or EpollGuest"));
 }
 

@@ -28,7 +28,8 @@ namespace clockworker {
 /// what is in flight, waits for the kernel, and the tasks go on with ECANCELED. What a cancelled read has read by then
 /// is lost; an accepted connection is closed.
 ///
-/// Everything but wake() is for the executor's thread. Errors are std::system_error, whose text names the call and
+/// Everything but wake() is for the executor's thread, which may be another at the next run: what the kernel cancels
+/// when a thread ends is started again. Errors are std::system_error, whose text names the call and
 /// the descriptor, or go to a std::error_code if one is given. Close a descriptor when nobody waits for it: the
 /// kernel keeps the file until then.
 class UringHost {
@@ -46,6 +47,7 @@ class UringHost {
 
   /// The executor's thread. Times are kept to the nanosecond. Throws std::system_error.
   void poll(PollTimeout timeout) {
+    watches_.arm_waiting();
     // A look without blocking leaves a wake to the next poll that may block.
     if (timeout && timeout->count() <= 0) {
       woken_ = ring_->poll(timeout) || woken_;
@@ -63,7 +65,8 @@ class UringHost {
   [[nodiscard]] Task<> readable(int fd) { return detail::uring_ready(ring_, fd, POLLIN, "readable"); }
   [[nodiscard]] Task<> writable(int fd) { return detail::uring_ready(ring_, fd, POLLOUT, "writable"); }
 
-  /// Reads what there is, at least one byte, and returns how many; 0 at the end.
+  /// Reads what there is, at least one byte, and returns how many; 0 at the end. An empty buffer is refused with
+  /// std::invalid_argument.
   [[nodiscard]] Task<std::size_t> read_some(int fd, std::span<std::byte> buffer, ErrorTo error = {}) {
     return detail::uring_read_some(ring_, fd, buffer, error);
   }
@@ -77,15 +80,16 @@ class UringHost {
   [[nodiscard]] Task<int> accept(int fd, ErrorTo error = {}) {
     return detail::uring_accept(ring_, fd, error);
   }
-  /// Returns when it is connected. The address is copied. Throws std::invalid_argument at once if it is none.
+  /// Returns when it is connected. The address is copied. Throws std::invalid_argument at once if it is none. A unix
+  /// socket that does not block gets EAGAIN if the listener's queue is full.
   [[nodiscard]] Task<> connect(int fd, const sockaddr* address, socklen_t size, ErrorTo error = {}) {
     return detail::uring_connect(ring_, fd, detail::copy_of(address, size), size, error);
   }
 
   /// Has poll() call `callback(events)` each time `fd` is ready for one of `events`, POLLIN and so on, until unwatch().
   /// It may do anything but run the executor; what it throws leaves poll(), and no other event is lost. If the kernel
-  /// cannot watch `fd`, it is called once with POLLNVAL. Throws std::system_error, std::bad_alloc, and std::logic_error
-  /// if `fd` is watched already.
+  /// cannot watch `fd`, it is called once with POLLNVAL. Throws std::bad_alloc, and std::logic_error if `fd` is watched
+  /// already.
   void watch(int fd, unsigned events, std::function<void(unsigned)> callback) {
     watches_.add(fd, events, std::move(callback));
   }
