@@ -233,22 +233,56 @@ TEST_CASE("AsioGuest: what a task throws leaves the context's run, which goes on
   CHECK(steps == 10);
 }
 
-TEST_CASE("AsioGuest: on_exception may take the guest out of the loop", "[asio]") {
-  asio::io_context context;
-  auto executor = one_queue();
-  std::optional<AsioGuest> guest;
-  int reported = 0;
-  guest.emplace(executor, context, cw::GuestOptions{.on_exception = [&](std::exception_ptr) {
-                  ++reported;
-                  guest.reset();
-                }});
+/// Spawns a task that throws, and one that waits for ever.
+void spawn_thrower(cw::Executor<>& executor) {
   executor.queue(0).spawn([]() -> cw::Task<> {
     throw 1;
     co_return;
   });
   executor.queue(0).spawn([]() -> cw::Task<> { co_await cw::suspend([](cw::Waker) {}); });
+}
+
+TEST_CASE("AsioGuest: on_exception may destroy the guest, and goes on", "[asio]") {
+  asio::io_context context;
+  auto executor = one_queue();
+  std::unique_ptr<AsioGuest> guest;
+  std::string reported;
+  const std::string big(1000, 'x');  // a capture beyond any small buffer, gone with the callable
+  guest = std::make_unique<AsioGuest>(executor, context,
+                                      cw::GuestOptions{.on_exception = [&, big](std::exception_ptr) {
+                                        guest.reset();
+                                        reported += big;
+                                      }});
+  spawn_thrower(executor);
   context.run();
-  CHECK(reported == 1);
+  CHECK(reported == big);
+}
+
+TEST_CASE("AsioGuest: its destructor waits for on_exception on another thread", "[asio]") {
+  const bool throws = GENERATE(false, true);
+  asio::io_context context;
+  auto executor = one_queue();
+  std::atomic<bool> inside = false;
+  std::atomic<bool> over = false;
+  auto guest = std::make_unique<AsioGuest>(executor, context,
+                                           cw::GuestOptions{.on_exception = [&](std::exception_ptr thrown) {
+                                             inside = true;
+                                             std::this_thread::sleep_for(20ms);
+                                             over = true;
+                                             if (throws) std::rethrow_exception(thrown);
+                                           }});
+  spawn_thrower(executor);
+  std::thread loop{[&] {
+    try {
+      context.run();
+    } catch (int) {
+      context.run();
+    }
+  }};
+  while (!inside) std::this_thread::yield();
+  guest.reset();
+  CHECK(over);
+  loop.join();
 }
 
 TEST_CASE("AsioGuest: in a context of several threads turns are taken one at a time, and none is lost",

@@ -10,10 +10,12 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <stdexcept>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include <glib.h>
 
@@ -38,13 +40,16 @@ struct Busy {
   Busy(GlibLoop& loop, int priority, std::chrono::nanoseconds each)
       : source{loop.add(g_idle_source_new(), priority, [this, each] {
           ++calls;
+          const auto begin = Clock::now();
           work_for(each);
+          worked += Clock::now() - begin;
           return true;
         })} {}
   Busy(const Busy&) = delete;
   Busy& operator=(const Busy&) = delete;
   ~Busy() { g_source_destroy(source); }
   int calls = 0;
+  std::chrono::nanoseconds worked{0};
   GSource* source;
 };
 
@@ -106,6 +111,34 @@ TEST_CASE("GlibGuest: a saturated source of its own priority does not starve it,
   executor.queue(0).spawn(endless(steps));
   Busy busy{loop, G_PRIORITY_DEFAULT, 100us};
   run_until(loop, [&] { return busy.calls > 100 && steps > 1000; });
+}
+
+TEST_CASE("GlibGuest: sources of lower priorities, however low, have their share beside a saturated guest",
+          "[glib]") {
+  const int priority = GENERATE(G_PRIORITY_DEFAULT_IDLE, G_PRIORITY_LOW, G_PRIORITY_LOW + 1000);
+  const int guests = GENERATE(1, 2);
+  GlibLoop loop;
+  auto one = make_executor();
+  auto two = make_executor();
+  cw::GlibGuest first{one, loop.get()};
+  std::optional<cw::GlibGuest> second;
+  if (guests == 2) second.emplace(two, loop.get());
+  long steps = 0;
+  one.queue(0).spawn(endless(steps));
+  two.queue(0).spawn(endless(steps));
+  int ticks = 0;
+  GSource* timer = loop.add(g_timeout_source_new(1), priority, [&] {
+    ++ticks;
+    return true;
+  });
+  run_until(loop, [&] { return ticks > 20 && steps > 1000; });
+  g_source_destroy(timer);
+  Busy busy{loop, priority, 100us};
+  const long then = steps;
+  const auto begin = Clock::now();
+  loop.run_until([&] { return Clock::now() > begin + 200ms; });
+  CHECK(busy.worked > (Clock::now() - begin) * 3 / 10);  // half, but for what the loop needs
+  CHECK(steps > then + 1000);
 }
 
 TEST_CASE("GlibGuest: one of idle priority leaves the thread to all others", "[glib]") {
@@ -187,6 +220,62 @@ TEST_CASE("GlibGuest: a loop nested in a turn that comes after a rest can sleep"
   CHECK(nested_iterations < 20);
 }
 
+TEST_CASE("GlibGuest: after a long nested loop in a task it has its share again soon", "[glib]") {
+  GlibLoop loop;
+  auto executor = make_executor();
+  auto other_executor = make_executor();
+  cw::GlibGuest guest{executor, loop.get()};
+  cw::GlibGuest other{other_executor, loop.get()};
+  long steps = 0;
+  long steps_of_other = 0;
+  std::optional<Clock::time_point> nest_ended;
+  executor.queue(0).spawn([&]() -> cw::Task<> {
+    loop.run_nested_for(600ms);
+    nest_ended = Clock::now();
+    for (;; ++steps) co_await cw::yield_now();
+  });
+  other_executor.queue(0).spawn(endless(steps_of_other));
+  Busy busy{loop, G_PRIORITY_DEFAULT, 100us};
+  loop.run_until([&] { return nest_ended.has_value(); });
+  const long then = steps_of_other;
+  run_until(loop, [&] { return steps > 1000 && steps_of_other > then + 1000; });
+  CHECK(Clock::now() - *nest_ended < 500ms);
+}
+
+TEST_CASE("GlibGuest: turns go on in a loop nested in on_exception", "[glib]") {
+  const bool by_another_thread = GENERATE(false, true);
+  GlibLoop loop;
+  auto executor = make_executor();
+  cw::GuestOptions options;
+  bool ran_nested = false;
+  bool over = false;
+  options.on_exception = [&](std::exception_ptr) {
+    auto task = [&]() -> cw::Task<> {
+      for (int i = 0; i < 3; ++i) co_await cw::sleep_for(1ms);
+      ran_nested = true;
+    };
+    if (by_another_thread) {
+      std::thread{[&, remote = executor.remote()]() mutable { remote.spawn(0, task); }}.join();
+    } else {
+      executor.queue(0).spawn(task);
+    }
+    run_until(loop, [&] { return ran_nested; });
+    over = true;
+  };
+  cw::GlibGuest guest{executor, loop.get(), std::move(options)};
+  executor.queue(0).spawn([]() -> cw::Task<> {
+    throw std::runtime_error{"out of a task"};
+    co_return;
+  });
+  loop.run_until([&] { return over; });
+  bool ran_after = false;
+  executor.queue(0).spawn([&]() -> cw::Task<> {
+    ran_after = true;
+    co_return;
+  });
+  run_until(loop, [&] { return ran_after; });
+}
+
 TEST_CASE("GlibGuest: no wake is lost between a turn that leaves a timer and its being set", "[glib]") {
   GlibLoop loop;
   auto executor = make_executor();
@@ -245,6 +334,27 @@ TEST_CASE("GlibGuest: it may be destroyed in an event of the loop, with a turn p
     loop.run_until([&] { return !guest; });
     CHECK((asleep || steps > then));
   }
+}
+
+TEST_CASE("GlibGuest: it may be destroyed in on_exception, which goes on with what it has captured",
+          "[glib]") {
+  GlibLoop loop;
+  auto executor = make_executor();
+  std::unique_ptr<cw::GlibGuest> guest;
+  cw::GuestOptions options;
+  int sum = 0;
+  options.on_exception = [&guest, &sum, captured = std::vector<int>(100, 1)](std::exception_ptr) {
+    guest.reset();
+    sum = std::accumulate(captured.begin(), captured.end(), 0);
+  };
+  guest = std::make_unique<cw::GlibGuest>(executor, loop.get(), std::move(options));
+  executor.queue(0).spawn([]() -> cw::Task<> {
+    throw std::runtime_error{"out of a task"};
+    co_return;
+  });
+  run_until(loop, [&] { return sum != 0; });
+  while (g_main_context_iteration(loop.get(), FALSE)) continue;
+  CHECK(sum == 100);
 }
 
 TEST_CASE("GlibGuest: of an executor that is gone it does nothing", "[glib]") {

@@ -31,6 +31,16 @@ TEST_CASE("GlibPace: a long turn is followed by as long a rest", "[glib]") {
   CHECK(pace.rest_left(80'000) == 0);
 }
 
+TEST_CASE("GlibPace: of a turn with a nested loop 50 ms count, for this guest and for the others", "[glib]") {
+  GlibPace nests{500};
+  GlibPace other{500};
+  other.took_turn(1'000'000, 1'000'500, false);  // in the loop nested in the next
+  nests.took_turn(0, 2'000'000, false);
+  CHECK(nests.rest_left(2'000'000) == 50'000);
+  CHECK(nests.rest_left(2'050'000) == 0);
+  CHECK(other.rest_left(2'050'500) == 0);
+}
+
 TEST_CASE("GlibPace: time that others had before a turn counts", "[glib]") {
   GlibPace pace{500};
   pace.took_turn(0, 400, false);

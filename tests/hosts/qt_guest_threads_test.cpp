@@ -36,6 +36,7 @@ class Thread : public QThread {
   void wait_for_end() {
     ended_.wait(false);
     wait();
+    ended_ = false;  // it may be started again
   }
   static cw::Task<> end() {
     QThread::currentThread()->quit();
@@ -204,6 +205,61 @@ TEST_CASE("QtGuest: a ring while its thread's loop is taken down does not touch 
   moved.guest.reset();
   moved.executor.run_until_idle();
   CHECK(ran);
+}
+
+TEST_CASE("QtGuest: when its thread has ended and is started again, it takes its turns there again",
+          "[hosts]") {
+  QtApplication application{GENERATE(Dispatcher::of_glib, Dispatcher::of_unix)};
+  Moved moved;
+  auto remote = moved.executor.remote();
+  Thread thread;
+  moved.guest->moveToThread(&thread);
+  for (int round = 0; round < 3; ++round) {
+    // Posted while there is no loop, and in a sleep when it ends.
+    auto waiting = remote.spawn(0, []() -> cw::Task<> { co_return; });
+    remote.spawn(0, []() -> cw::Task<> { co_await cw::sleep_for(1h); });
+    thread.start();
+    REQUIRE(waiting.wait_for(10s));
+    auto later = remote.spawn(0, []() -> cw::Task<> { co_await cw::sleep_for(1ms); });
+    REQUIRE(later.wait_for(10s));
+    remote.spawn(0, &Thread::end);
+    thread.wait_for_end();
+  }
+}
+
+TEST_CASE("QtGuest: moved away from a thread, it has no part in a restart of that", "[hosts]") {
+  QtApplication application{GENERATE(Dispatcher::of_glib, Dispatcher::of_unix)};
+  Moved moved;
+  Moved staying;
+  auto remote = moved.executor.remote();
+  Thread first;
+  Thread second;
+  auto thread_of_task = [&remote] {
+    auto answer = remote.spawn(0, []() -> cw::Task<QThread*> { co_return QThread::currentThread(); });
+    REQUIRE(answer.wait_for(10s));
+    return answer.get().value();
+  };
+  moved.guest->moveToThread(&first);
+  staying.guest->moveToThread(&first);
+  first.start();
+  CHECK(thread_of_task() == &first);
+  remote.spawn(0, [&]() -> cw::Task<> {
+    QTimer::singleShot(0, moved.guest.get(), [&] {
+      moved.guest->moveToThread(&second);
+      QThread::currentThread()->quit();
+    });
+    co_return;
+  });
+  first.wait_for_end();
+  second.start();
+  CHECK(thread_of_task() == &second);
+  first.start();
+  REQUIRE(staying.executor.remote().spawn(0, []() -> cw::Task<> { co_return; }).wait_for(10s));
+  for (int i = 0; i < 20; ++i) CHECK(thread_of_task() == &second);
+  staying.executor.remote().spawn(0, &Thread::end);
+  first.wait_for_end();
+  remote.spawn(0, &Thread::end);
+  second.wait_for_end();
 }
 
 TEST_CASE("QtGuest: a parent of another thread is refused", "[hosts]") {

@@ -7,11 +7,13 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include <uv.h>
 
@@ -220,6 +222,98 @@ TEST_CASE("UvGuest: after an exception the next turn comes, also if the report s
   loop.run();
   CHECK(reported == "out of a task");
   CHECK(ran);
+}
+
+TEST_CASE("UvGuest: it may be destroyed in on_exception, which goes on with what it has captured", "[uv]") {
+  Loop loop;
+  auto executor = make_executor();
+  std::unique_ptr<cw::UvGuest> guest;
+  cw::GuestOptions options;
+  int sum = 0;
+  options.on_exception = [&guest, &sum, captured = std::vector<int>(100, 1)](std::exception_ptr) {
+    guest.reset();
+    sum = std::accumulate(captured.begin(), captured.end(), 0);
+  };
+  guest = std::make_unique<cw::UvGuest>(executor, loop, std::move(options));
+  executor.queue(0).spawn([]() -> cw::Task<> {
+    throw std::runtime_error{"out of a task"};
+    co_return;
+  });
+  loop.run();
+  CHECK(guest == nullptr);
+  CHECK(sum == 100);
+}
+
+/// Runs the loop to its end, which must come long before that of a sleep of an hour.
+void check_it_ends(Loop& loop) {
+  bool hangs = false;
+  uv_timer_t watchdog;
+  REQUIRE(uv_timer_init(loop, &watchdog) == 0);
+  watchdog.data = &hangs;
+  uv_timer_start(
+      &watchdog,
+      [](uv_timer_t* handle) {
+        *static_cast<bool*>(handle->data) = true;
+        uv_stop(handle->loop);
+      },
+      10'000, 0);
+  uv_unref(reinterpret_cast<uv_handle_t*>(&watchdog));
+  loop.run();
+  CHECK_FALSE(hangs);
+  uv_close(reinterpret_cast<uv_handle_t*>(&watchdog), nullptr);
+  uv_run(loop, UV_RUN_NOWAIT);
+}
+
+TEST_CASE("UvGuest: when its executor goes with a task asleep, the loop ends", "[uv]") {
+  Loop loop;
+  struct Holder {
+    cw::Executor<> executor = make_executor();
+  };
+  auto holder = std::make_unique<Holder>();
+  cw::UvGuest guest{holder->executor, loop};
+  holder->executor.queue(0).spawn([]() -> cw::Task<> { co_await cw::sleep_for(1h); });
+  after(loop, 2, [&] { holder.reset(); });
+  check_it_ends(loop);
+  CHECK(holder == nullptr);
+}
+
+TEST_CASE("UvGuest: when a run in between has ended the last sleep, the loop ends", "[uv]") {
+  Loop loop;
+  auto executor = make_executor();
+  cw::UvGuest guest{executor, loop};
+  auto sleeper = executor.queue(0).spawn([]() -> cw::Task<> { co_await cw::sleep_for(1h); });
+  after(loop, 2, [&] {
+    executor.run_until([&]() -> cw::Task<> {
+      sleeper.abort();
+      (void)co_await sleeper;
+    });
+  });
+  check_it_ends(loop);
+  CHECK(executor.stats().live_tasks == 0);
+}
+
+void close_all_of(uv_loop_t* loop) {
+  uv_walk(
+      loop,
+      [](uv_handle_t* handle, void*) {
+        if (uv_is_closing(handle) == 0) uv_close(handle, nullptr);
+      },
+      nullptr);
+}
+
+TEST_CASE("UvGuest: when uv_walk() has closed its handles it may go before the loop has run, or after",
+          "[uv]") {
+  const bool before = GENERATE(true, false);
+  auto executor = make_executor();
+  std::optional<cw::UvGuest> guest;
+  {
+    Loop loop;
+    guest.emplace(executor, loop);
+    loop.run();
+    close_all_of(loop);
+    if (before) guest.reset();  // libuv still writes to the handles
+  }
+  guest.reset();
 }
 
 }  // namespace

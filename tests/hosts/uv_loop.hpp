@@ -28,7 +28,8 @@ namespace cw = clockworker;
 class UvLoop {
  public:
   using Host = cw::UvHost;
-  /// libuv forbids uv_run() inside a callback, and a guest's tasks run in one.
+  /// libuv forbids uv_run() inside a callback, and a guest's tasks run in one. A host's do not, and may nest:
+  /// see uv_test.cpp ("a task may run the loop itself").
   static constexpr bool nests = false;
 
   UvLoop() {

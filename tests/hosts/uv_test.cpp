@@ -266,6 +266,34 @@ TEST_CASE("UvHost: a task may run the loop itself", "[uv]") {
   timer.close();
 }
 
+TEST_CASE("UvHost: when uv_walk() has closed its handles it may go before the loop has run, or after",
+          "[uv]") {
+  const bool before = GENERATE(true, false);
+  std::optional<cw::UvHost> host;
+  {
+    Loop loop;
+    host.emplace(loop);
+    uv_walk(
+        loop, [](uv_handle_t* handle, void*) { uv_close(handle, nullptr); }, nullptr);
+    if (before) host.reset();  // libuv still writes to the handles
+    uv_run(loop, UV_RUN_DEFAULT);
+  }
+  host.reset();
+}
+
+TEST_CASE("UvHost: after several on a loop that has nothing else, one run of the loop gives back all",
+          "[uv]") {
+  Loop loop;
+  auto executor = cw::ExecutorBuilder<>{}.with_queue(0, 1).build();
+  {
+    cw::UvHost one{loop};
+    cw::UvHost two{loop};
+    executor.run_until(one, []() -> cw::Task<> { co_await cw::sleep_for(1ms); });
+    executor.run_until(two, []() -> cw::Task<> { co_await cw::sleep_for(1ms); });
+  }
+  uv_run(loop, UV_RUN_NOWAIT);
+}
+
 TEST_CASE("UvHost: without a loop there is none", "[uv]") {
   CHECK_THROWS_AS(cw::UvHost{nullptr}, std::invalid_argument);
 }

@@ -12,7 +12,9 @@
 #include <optional>
 #include <utility>
 
+#include <clockworker/config.hpp>
 #include <clockworker/detail/asio_library.hpp>
+#include <clockworker/detail/thread_state.hpp>
 #include <clockworker/guest.hpp>
 
 #if CLOCKWORKER_ASIO_BOOST
@@ -127,11 +129,15 @@ class AsioSeat : public std::enable_shared_from_this<AsioSeat> {
     ask();
   }
 
-  /// Not from within a turn. Waits for one that another thread takes.
+  /// Not from within a turn, but from within its report. Waits for those of another thread.
   void close() noexcept {
     Phase phase = phase_.load(std::memory_order_acquire);
     for (;;) {
-      if (phase == Phase::taken || phase == Phase::rung) {
+      // Only this thread itself writes its own address there, and takes it away again: so no order is needed.
+      const bool own_turn = taker_.load(std::memory_order_relaxed) == &thread_state;
+      CLOCKWORKER_ASSERT(!own_turn || phase == Phase::reporting,
+                         "an AsioGuest is destroyed by a task of its own executor, within its turn");
+      if (phase == Phase::taken || phase == Phase::rung || (phase == Phase::reporting && !own_turn)) {
         phase_.wait(phase, std::memory_order_acquire);
         phase = phase_.load(std::memory_order_acquire);
       } else if (phase_.compare_exchange_weak(phase, Phase::closed, std::memory_order_acq_rel,
@@ -157,7 +163,14 @@ class AsioSeat : public std::enable_shared_from_this<AsioSeat> {
   }
 
  private:
-  enum class Phase : std::uint8_t { idle, posted, taken, rung, closed };  // rung: taken, and asked for again
+  enum class Phase : std::uint8_t {
+    idle,
+    posted,
+    taken,
+    rung,       // taken, and asked for again
+    reporting,  // between two turns: the next is posted when on_exception has returned or thrown
+    closed,
+  };
 
   struct Turn {
     using allocator_type = AsioBlockAllocator<void>;
@@ -187,6 +200,7 @@ class AsioSeat : public std::enable_shared_from_this<AsioSeat> {
     if (!phase_.compare_exchange_strong(from, Phase::taken, std::memory_order_acq_rel,
                                         std::memory_order_relaxed))
       return false;
+    taker_.store(&thread_state, std::memory_order_relaxed);
     AfterTurn after = turns_->take();
     const bool tasks_live = !turns_->executor_is_gone() && ring_->live_tasks != 0;
     if (tasks_live != work_.has_value()) {
@@ -198,16 +212,24 @@ class AsioSeat : public std::enable_shared_from_this<AsioSeat> {
     }
     if (!after.again) after.again = !set_timer(after.timer);
     if (after.thrown == nullptr) {
+      taker_.store(nullptr, std::memory_order_relaxed);
       end(after.again);
     } else {
-      // Reported between two turns: as if the next were posted, so that a bell does not have one taken on
-      // another thread. It is really posted afterwards, also if the exception leaves.
-      phase_.store(Phase::posted, std::memory_order_release);
+      // A bell meanwhile does not have a turn taken on another thread; close() waits, but on this thread. So the
+      // guest may be gone afterwards; the seat is there, as the handler shares it.
+      phase_.store(Phase::reporting, std::memory_order_release);
       phase_.notify_all();
       struct PostNext {
         AsioSeat& seat;
         ~PostNext() {
-          if (seat.phase_.load(std::memory_order_acquire) == Phase::posted) seat.post();
+          seat.taker_.store(nullptr, std::memory_order_relaxed);
+          Phase phase = Phase::reporting;
+          // release: the next turn, or close(), sees what this one did. It may be closed.
+          if (!seat.phase_.compare_exchange_strong(phase, Phase::posted, std::memory_order_acq_rel,
+                                                   std::memory_order_relaxed))
+            return;
+          seat.phase_.notify_all();
+          seat.post();
         }
       } post_next{*this};
       turns_->report(after);
@@ -251,7 +273,8 @@ class AsioSeat : public std::enable_shared_from_this<AsioSeat> {
   }
 
   std::atomic<Phase> phase_{Phase::idle};
-  AsioBlock block_;  // the turn that is posted
+  std::atomic<const ThreadState*> taker_{nullptr};  // on which thread a turn is taken or reported
+  AsioBlock block_;                                 // the turn that is posted
   net::any_io_executor executor_;
   net::io_context* context_;
   // From here on for the turn that is taken, and for close().

@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <utility>
 
+#include <clockworker/detail/asio_emission.hpp>
 #include <clockworker/detail/asio_wait.hpp>
 #include <clockworker/detail/thread_state.hpp>
 #include <clockworker/stop_token.hpp>
@@ -71,7 +72,7 @@ class AsioAwaiter {
       return;
     }
 #if CLOCKWORKER_DETAIL_ASIO_SLOTS
-    if constexpr (has_executor) executor_.emplace(operation_.handlers_executor());
+    if constexpr (Operation::Outcome::has_executor) outcome_.handlers_run_on(operation_.handlers_executor());
 #endif
     outcome_.begin(task);
     operation_.initiate(outcome_);
@@ -90,26 +91,11 @@ class AsioAwaiter {
 #if CLOCKWORKER_DETAIL_ASIO_SLOTS
   struct Cancel {
     AsioAwaiter* awaiter;
-    void operator()() const noexcept { awaiter->cancel(); }
-  };
-  static constexpr bool has_executor = !std::is_void_v<typename Operation::HandlersExecutor>;
-
-  /// The signal is not to be emitted beside the operation's own handlers, which may run on other threads: so
-  /// it is emitted there where they run.
-  void cancel() noexcept {
-    if (!outcome_.begin_emission()) return;
-    try {
-      if constexpr (has_executor) {
-        net::dispatch(*executor_, AsioEmission{outcome_});
-      } else {
-        AsioEmission{outcome_}();
-      }
-    } catch (...) {  // no memory: the operation goes on to its own end
+    void operator()() const noexcept {
+      AsioEmission<typename Operation::HandlersExecutor>::request(awaiter->outcome_);
     }
-  }
+  };
 
-  using Executor = std::conditional_t<has_executor, typename Operation::HandlersExecutor, char>;
-  std::optional<Executor> executor_;
   std::optional<stop_callback<Cancel>> on_abort_;
 #endif
 };
@@ -122,18 +108,25 @@ class [[nodiscard]] AsioOperation;
 template <class Errors, class Bound, class R, class... Values, class Initiation, class... Args>
 class [[nodiscard]] AsioOperation<Errors, Bound, R(Values...), Initiation, Args...> {
  public:
-  using Outcome = AsioOutcome<std::decay_t<Values>...>;
   using Binding = AsioBinding<Bound>;
   using HandlersExecutor = typename decltype(asio_handlers_executor<Initiation, Binding>())::type;
+  using Outcome = AsioOutcome<HandlersExecutor, std::decay_t<Values>...>;
 
-  template <class Start, class... Given>
-  explicit AsioOperation(Errors errors, Binding binding, Start&& start, Given&&... given)
+  template <class Begin, class... Given>
+  explicit AsioOperation(Errors errors, Binding binding, Begin&& begin, Given&&... given)
       : errors_{errors},
-        binding_{std::move(binding)},
-        initiation_{std::forward<Start>(start)},
-        args_{std::forward<Given>(given)...} {}
+        start_{std::in_place, std::move(binding), std::forward<Begin>(begin),
+               std::tuple<Args...>{std::forward<Given>(given)...}} {}
 
   [[nodiscard]] AsioAwaiter<AsioOperation> operator co_await() && noexcept {
+    return AsioAwaiter<AsioOperation>{*this};
+  }
+  template <class Named = AsioOperation>
+  AsioAwaiter<AsioOperation> operator co_await() & {
+    static_assert(
+        !std::is_same_v<Named, AsioOperation>,
+        "clockworker: an Asio operation with use_task is awaited once: co_await it where it is made, or "
+        "write 'co_await std::move(operation)'");
     return AsioAwaiter<AsioOperation>{*this};
   }
 
@@ -142,24 +135,37 @@ class [[nodiscard]] AsioOperation<Errors, Bound, R(Values...), Initiation, Args.
 
   [[nodiscard]] auto handlers_executor() const {
     if constexpr (std::is_void_v<Bound>) {
-      return initiation_.get_executor();
+      return start_->initiation.get_executor();
     } else {
-      return binding_.get_executor();
+      return start_->binding.get_executor();
     }
   }
+  /// Once. What it was begun with goes then: the context may go before the task resumes, and an initiation or a
+  /// binding may hold an executor of it.
   void initiate(Outcome& outcome) {
+    struct Release {
+      std::optional<Start>& start;
+      ~Release() { start.reset(); }
+    } release{start_};
     std::apply(
         [&](Args&... args) {
-          std::move(initiation_)(AsioHandler<Outcome, Bound>{outcome, binding_}, std::move(args)...);
+          std::move(start_->initiation)(AsioHandler<Outcome, Bound>{outcome, start_->binding},
+                                        std::move(args)...);
         },
-        args_);
+        start_->args);
   }
   auto result_of(Outcome& outcome) const { return errors_(outcome); }
 
+  struct Start {
+    template <class S>
+    Start(Binding b, S&& s, std::tuple<Args...> a)
+        : binding{std::move(b)}, initiation{std::forward<S>(s)}, args{std::move(a)} {}
+    [[no_unique_address]] Binding binding;
+    Initiation initiation;
+    std::tuple<Args...> args;
+  };
   [[no_unique_address]] Errors errors_;
-  [[no_unique_address]] Binding binding_;
-  Initiation initiation_;
-  std::tuple<Args...> args_;
+  std::optional<Start> start_;
 };
 
 template <class Signature, class Errors, class Bound, class Initiation, class... Args>
@@ -207,7 +213,12 @@ using use_task_as_tuple_t = detail::AsioToken<detail::AsioAsTuple>;
 /// signal is emitted by way of the executor that the operation's handlers run on: the bound one, or the one of
 /// the I/O object. If several threads run the context, a composed operation (`async_read`, `async_write`) needs
 /// a strand there, as Asio asks for wherever one is cancelled. An adapter of Asio's around the token hides that
-/// executor; the signal is then emitted on the thread that aborts.
+/// executor; the signal is then emitted on the thread that aborts, at once.
+///
+/// Abort first, then destroy the socket or timer: Asio's signal must not be emitted when that is gone, unless the
+/// operation has ended by then. Under an AsioHost the order does not matter. In a guest's turn, and with one of
+/// Asio's adapters, it does. Where other threads run the context, or the executor is destroyed and the context
+/// runs on, keep the object until the operation has ended; best in the frame of the task.
 ///
 /// If the context is destroyed first, the operation ends with `operation_aborted`. If the executor is, with the
 /// operation pending, the frame goes when the operation ends, on the thread where it does.

@@ -16,14 +16,25 @@
 
 namespace clockworker::detail {
 
+/// An emission of a wait's signal that is put off; it lies in the wait. See AsioEmission.
+struct AsioLateEmission {
+  AsioLateEmission* next_late = nullptr;
+  void (*emit_now)(AsioLateEmission&) noexcept = nullptr;
+  void (*line_up)(AsioLateEmission&) noexcept = nullptr;
+};
+
 /// Lies in the frame of the task. The handle is resumed, once, when the operation has ended and no emission
-/// of the signal is underway any more; until then the frame stays.
+/// of the signal is underway any more; until then the frame stays. `Executor` is the one that the operation's
+/// handlers run on, or void.
 ///
 /// Why exactly one side resumes: each, when it is done, changes the one atomic word, and resumes if it finds
 /// that it was the last. Why the frame is there for both: it goes only after the handle has been resumed.
 /// acq_rel: the one that resumes has seen all that the other did to the frame.
-class AsioWait {
+template <class Executor>
+class AsioWait : public AsioLateEmission {
  public:
+  static constexpr bool has_executor = !std::is_void_v<Executor>;
+
   AsioWait() = default;
   AsioWait(const AsioWait&) = delete;
   AsioWait& operator=(const AsioWait&) = delete;
@@ -33,10 +44,17 @@ class AsioWait {
 
   /// Any thread, once: the completion handler was called, or destroyed without.
   void operation_ended() noexcept {
-    if ((state_.fetch_or(ended, std::memory_order_acq_rel) & emitting) == 0) task_.resume();
+    if ((state_.fetch_or(ended, std::memory_order_acq_rel) & emitting) == 0) resume();
   }
 
 #if CLOCKWORKER_DETAIL_ASIO_SLOTS
+  template <class Given>
+  void handlers_run_on(const Given& executor) {
+    executor_.emplace(executor);
+  }
+  /// There as long as the caller owes an emission_ended().
+  [[nodiscard]] const auto& handlers_executor() const noexcept { return *executor_; }
+
   [[nodiscard]] net::cancellation_slot slot() noexcept { return signal_.slot(); }
 
   /// The executor's thread. True: the caller owes one emission_ended().
@@ -45,14 +63,17 @@ class AsioWait {
     return state_.compare_exchange_strong(pending, emitting, std::memory_order_acq_rel,
                                           std::memory_order_relaxed);
   }
+  [[nodiscard]] bool has_ended() const noexcept {
+    return (state_.load(std::memory_order_acquire) & ended) != 0;
+  }
   /// Where the operation's handlers run. Asks for whatever kind of cancellation the operation knows: the
   /// task will not look at what is left.
   void emit() noexcept {
-    if ((state_.load(std::memory_order_acquire) & ended) == 0) signal_.emit(net::cancellation_type::all);
+    if (!has_ended()) signal_.emit(net::cancellation_type::all);
   }
   void emission_ended() noexcept {
     if ((state_.fetch_and(static_cast<std::uint8_t>(~emitting), std::memory_order_acq_rel) & ended) != 0)
-      task_.resume();
+      resume();
   }
 #endif
 
@@ -60,40 +81,26 @@ class AsioWait {
   static constexpr std::uint8_t ended = 1;
   static constexpr std::uint8_t emitting = 2;
 
+  /// The context may be ending the operation as it goes, and the task may resume long after that: no executor
+  /// of it is kept till then.
+  void resume() noexcept {
+#if CLOCKWORKER_DETAIL_ASIO_SLOTS
+    executor_.reset();
+#endif
+    task_.resume();
+  }
+
   std::coroutine_handle<> task_;
   std::atomic<std::uint8_t> state_{0};
 #if CLOCKWORKER_DETAIL_ASIO_SLOTS
+  std::optional<std::conditional_t<has_executor, Executor, char>> executor_;
   net::cancellation_signal signal_;
 #endif
 };
 
-#if CLOCKWORKER_DETAIL_ASIO_SLOTS
-/// Emits the signal of a wait, there where it is executed. If it never is, as the context goes or there is no
-/// memory to dispatch it, the operation just is not cancelled.
-class AsioEmission {
- public:
-  using allocator_type = AsioAllocator<void>;
-
-  explicit AsioEmission(AsioWait& wait) noexcept : wait_{&wait} {}
-  AsioEmission(AsioEmission&& other) noexcept : wait_{std::exchange(other.wait_, nullptr)} {}
-  AsioEmission& operator=(AsioEmission&&) = delete;
-  ~AsioEmission() {
-    if (wait_ != nullptr) wait_->emission_ended();
-  }
-  void operator()() noexcept {
-    wait_->emit();
-    std::exchange(wait_, nullptr)->emission_ended();
-  }
-  [[nodiscard]] allocator_type get_allocator() const noexcept { return {}; }
-
- private:
-  AsioWait* wait_;
-};
-#endif
-
 /// The same, with what the completion handler was given.
-template <class... Values>
-class AsioOutcome : public AsioWait {
+template <class Executor, class... Values>
+class AsioOutcome : public AsioWait<Executor> {
  public:
   template <class... Given>
   void completed(Given&&... given) noexcept {
@@ -102,7 +109,7 @@ class AsioOutcome : public AsioWait {
     } catch (...) {
       thrown_ = std::current_exception();  // out of a value's constructor
     }
-    operation_ended();
+    this->operation_ended();
   }
 
   /// All values, also where the first is an error.

@@ -22,7 +22,8 @@ using GlibContext = std::unique_ptr<GMainContext, UnrefContext>;
   return GlibContext{g_main_context_ref(context != nullptr ? context : g_main_context_default())};
 }
 
-/// A source of `Owner` in a context, out of it with this object. `owner` is what its callbacks find.
+/// A source of `Owner` in a context, out of it with this object, which a callback of it may destroy. `owner` is
+/// what its callbacks find. They may come while one of them runs, in a loop nested in that.
 template <class Owner>
 class GlibSource {
  public:
@@ -31,6 +32,7 @@ class GlibSource {
     reinterpret_cast<Memory*>(source_)->owner = owner;
     g_source_set_priority(source_, priority);
     g_source_set_name(source_, "clockworker");
+    g_source_set_can_recurse(source_, TRUE);
     g_source_attach(source_, context);
   }
   GlibSource(const GlibSource&) = delete;
@@ -73,6 +75,9 @@ template <class Unit>
 /// turns in each other's rest and leave nothing to the others. Between two turns that follow each other the
 /// loop itself needs some time: that is no rest either, but part of what the guest costs, which counts where
 /// turns are short. Times are in microseconds.
+///
+/// Of one turn no more counts than `longest_turn`. A longer one is that of a task that runs a nested loop, a
+/// dialog for instance, in which others were served all the time; how long, only they know.
 class GlibPace {
  public:
   explicit GlibPace(gint64 budget) noexcept : budget_{budget} {}
@@ -87,7 +92,7 @@ class GlibPace {
   void took_turn(gint64 began_at, gint64 ended_at, bool yielded) noexcept {
     const gint64 gap = outside_since_turn(began_at);
     used_ = yielded ? 0 : gap < loop_overhead ? used_ + gap : std::max<gint64>(0, used_ - gap);
-    const gint64 took = std::max<gint64>(0, ended_at - began_at);
+    const gint64 took = std::clamp<gint64>(ended_at - began_at, 0, longest_turn);
     used_ += took;
     time_in_turns += took;
     ended_at_ = ended_at;
@@ -102,6 +107,7 @@ class GlibPace {
 
   /// In less than this nobody else is sure to have been served.
   static constexpr gint64 loop_overhead = 50;
+  static constexpr gint64 longest_turn = 50'000;
 
   inline static thread_local gint64 time_in_turns = 0;
 

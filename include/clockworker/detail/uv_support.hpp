@@ -62,4 +62,51 @@ bool close_uv(Handle& handle, uv_close_cb closed) noexcept {
   return true;
 }
 
+/// Base of a `Place` with handles in a loop, made by new; it stays there until libuv has done with them.
+template <class Place>
+class UvHandles {
+ protected:
+  /// Once. Closes those that are still open, and deletes the place now or when the loop has given them back.
+  ///
+  /// One that somebody else has closed has somebody else's callback, so nobody tells when libuv is done with
+  /// it. But it is after one whole round of the loop's callbacks for closed handles: a handle that is closed
+  /// in such a callback has its own in a later round. If libuv is done with all of them the loop, too, may have
+  /// been closed: it must not be touched then.
+  template <class... Handle>
+  void close_and_delete(uv_loop_t* loop, Handle&... handles) noexcept {
+    const bool awaited = (is_being_closed(handles) || ...);
+    if (awaited) close_last(loop, 1);
+    open_ += awaited ? 1 : 0;
+    ((open_ += close_uv(handles, &one_closed) ? 1 : 0), ...);
+    if (open_ == 0) delete static_cast<Place*>(this);
+  }
+
+ private:
+  /// libuv takes the reference of a closed handle away when it is done with it.
+  template <class Handle>
+  [[nodiscard]] static bool is_being_closed(Handle& handle) noexcept {
+    return uv_is_closing(as_uv_handle(handle)) != 0 && uv_has_ref(as_uv_handle(handle)) != 0;
+  }
+
+  void close_last(uv_loop_t* loop, int more_rounds) noexcept {
+    more_rounds_ = more_rounds;
+    uv_idle_init(loop, &last_);
+    last_.data = static_cast<Place*>(this);
+    uv_close(as_uv_handle(last_), [](uv_handle_t* handle) noexcept {
+      UvHandles& self = *static_cast<Place*>(handle->data);
+      if (self.more_rounds_ > 0) return self.close_last(handle->loop, self.more_rounds_ - 1);
+      one_closed(handle);
+    });
+  }
+
+  static void one_closed(uv_handle_t* handle) noexcept {
+    auto* place = static_cast<Place*>(handle->data);
+    if (--place->open_ == 0) delete place;
+  }
+
+  int open_ = 0;  // of those whose callback is one_closed()
+  uv_idle_t last_{};
+  int more_rounds_ = 0;
+};
+
 }  // namespace clockworker::detail

@@ -9,6 +9,7 @@
 #include <memory>
 #include <utility>
 
+#include <clockworker/detail/asio_emission.hpp>
 #include <clockworker/detail/asio_library.hpp>
 #include <clockworker/detail/asio_seat.hpp>
 #include <clockworker/detail/asio_use_task.hpp>
@@ -25,39 +26,44 @@ namespace clockworker {
 /// Timeouts are rounded up to the context's milliseconds. What a handler throws leaves run*(). While the host
 /// lives the context has work, and does not stop by itself; if somebody calls its stop(), that ends one poll,
 /// which restarts it: to end run*(), call Executor::stop().
-class AsioHost {
+class AsioHost : public detail::AsioDriven {
  public:
   /// Throws std::bad_alloc.
   explicit AsioHost(detail::net::io_context& context)
-      : context_{context}, working_{context.get_executor()}, alarm_{std::make_shared<detail::AsioAlarm>()} {}
+      : AsioDriven{context},
+        working_{context.get_executor()},
+        alarm_{std::make_shared<detail::AsioAlarm>()} {}
   AsioHost(const AsioHost&) = delete;
   AsioHost& operator=(const AsioHost&) = delete;
 
   /// The executor's thread. Throws what a handler throws.
   void poll(PollTimeout timeout) {
-    const bool may_block = !timeout || *timeout > std::chrono::nanoseconds::zero();
+    const bool may_block = !has_late() && (!timeout || *timeout > std::chrono::nanoseconds::zero());
+    struct Polling {
+      detail::AsioDriven* before;
+      ~Polling() { detail::asio_polling = before; }
+    } polling{std::exchange(detail::asio_polling, this)};
     std::size_t served = 0;
     // acquire: pairs with the wake's release. A wake that comes after this look posts its handler, which run_one
     // finds.
     if (may_block && !alarm_->rung.exchange(false, std::memory_order_acq_rel)) {
-      served = timeout ? context_.run_one_for(std::min(*timeout, longest_sleep)) : context_.run_one();
+      served = timeout ? context().run_one_for(std::min(*timeout, longest_sleep)) : context().run_one();
       alarm_->rung.store(false, std::memory_order_relaxed);
     }
-    while (served < most_handlers && context_.poll_one() != 0) ++served;
-    if (served < most_handlers && context_.stopped()) context_.restart();
+    while (served < most_handlers && context().poll_one() != 0) ++served;
+    const bool stopped = served < most_handlers && context().stopped();
+    poll_ends(served < most_handlers && !stopped);
+    if (stopped) context().restart();
   }
 
   /// Any thread. Does not allocate.
-  void wake() noexcept { detail::AsioAlarm::ring(alarm_, context_); }
-
-  [[nodiscard]] detail::net::io_context& context() const noexcept { return context_; }
+  void wake() noexcept { detail::AsioAlarm::ring(alarm_, context()); }
 
  private:
   static constexpr std::size_t most_handlers = 64;
   /// Keeps the sum with the present time within what a clock can count.
   static constexpr std::chrono::nanoseconds longest_sleep = std::chrono::hours{24};
 
-  detail::net::io_context& context_;
   /// Without work the context would stop, and every poll return at once.
   detail::net::executor_work_guard<detail::net::io_context::executor_type> working_;
   std::shared_ptr<detail::AsioAlarm> alarm_;
@@ -95,7 +101,8 @@ class AsioGuest {
   AsioGuest(const AsioGuest&) = delete;
   AsioGuest& operator=(const AsioGuest&) = delete;
 
-  /// Any thread, but not from within a turn; waits for a turn that another thread takes. Tasks stay.
+  /// Any thread, but not from within a turn (asserted); waits for a turn or an on_exception on another thread. An
+  /// on_exception may destroy the guest. Tasks stay.
   ~AsioGuest() { seat_->close(); }
 
  private:

@@ -114,13 +114,14 @@ class GlibHost {
 static_assert(PollHook<GlibHost>);
 
 /// Keeps an executor as a guest in a GMainContext. Its turns have the priority given, as long as they keep to
-/// the budget; an executor that has more to do than that shares the thread half and half with whatever else is
-/// ready, also below its priority: a redraw of GTK is not starved by tasks, nor tasks by a busy source of the
-/// same priority (see detail::GlibPace). As everything in GLib, it is starved by a busy source of a higher one.
+/// the budget; an executor that has more to do than that leaves half of the thread to whatever else is ready,
+/// also below its priority, however far: a redraw of GTK is not starved by tasks, nor tasks by a busy source of
+/// a lower priority or of the same, with which they take turns (see detail::GlibPace). As everything in GLib,
+/// it is starved by a busy source of a higher one.
 ///
 /// All members are for the thread that runs the context (before that: any one). A turn that comes in a
-/// GMainLoop nested in a task of this executor does nothing. What a task throws without `on_exception` is
-/// std::terminate().
+/// GMainLoop nested in a task of this executor does nothing; in one nested in `on_exception` turns go on. What
+/// a task throws without `on_exception` is std::terminate().
 class GlibGuest {
  public:
   /// nullptr: the default context. Holds a reference to it. Asks for a first turn. Throws std::bad_alloc, and
@@ -132,13 +133,14 @@ class GlibGuest {
         pace_{budget_of(detail::executor_access::ring(executor), options)},
         first_{context_.get(), functions(), this, priority},
         alarm_{context_.get(), functions(), this, priority},
-        last_{context_.get(), functions(), this, std::max(priority, G_PRIORITY_DEFAULT_IDLE)},
+        last_{context_.get(), functions(), this, G_MAXINT},
         turns_{executor, std::move(options), [&bell = first_]() noexcept { bell.ready_at(0); }} {
     first_.ready_at(0);
   }
   GlibGuest(const GlibGuest&) = delete;
   GlibGuest& operator=(const GlibGuest&) = delete;
-  /// Not from within a turn. Tasks stay where they are; the context has nothing of the guest any more.
+  /// Not from within a turn, but in `on_exception`. Tasks stay where they are; the context has nothing of the
+  /// guest any more.
   ~GlibGuest() = default;
 
  private:
@@ -180,7 +182,7 @@ class GlibGuest {
     } else if (after.timer) {
       alarm_.ready_at(now + detail::glib_wait<std::chrono::microseconds>(*after.timer));
     }
-    turns_.report(after);
+    turns_.report(after);  // which may destroy the guest
   }
 
   /// The bell and the timer do not know of the rest.
@@ -202,7 +204,7 @@ class GlibGuest {
   detail::GlibPace pace_;
   detail::GlibSource<GlibGuest> first_;  // at the guest's own priority; rung by the bell
   detail::GlibSource<GlibGuest> alarm_;  // the same, for the next timer
-  detail::GlibSource<GlibGuest> last_;   // at the lowest
+  detail::GlibSource<GlibGuest> last_;   // below everybody's
   GuestTurns turns_;                     // last: it goes first, and with it the bell
 };
 

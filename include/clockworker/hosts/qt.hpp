@@ -152,7 +152,9 @@ static_assert(PollHook<QtHost>);
 /// Lifetime is a QObject's: it may be deleted by its parent, by deleteLater(), in a slot, by a task in its
 /// own turn (which then runs to its end), and before or after the executor. Tasks stay where they are, and
 /// another guest may take them on. With moveToThread() the executor moves, too, so nothing may use it on the
-/// old thread any more; not from within a turn.
+/// old thread any more; not from within a turn. When the thread's loop has ended the executor rests; if the
+/// QThread is started again, so are the turns. In the main thread the guest belongs to the QCoreApplication
+/// that is there: a further one needs a new guest.
 ///
 /// Nothing passes through Qt: what a turn throws goes to `GuestOptions::on_exception`, and without one, or if
 /// that throws, std::terminate() is called; also if Qt runs out of memory for a timer.
@@ -181,6 +183,7 @@ class QtGuest : public QObject {
     if (event->type() == QEvent::ThreadChange) {
       CLOCKWORKER_ASSERT(!in_turn_, "QtGuest: moveToThread() was called from within a turn of it");
       leave_loop();
+      disconnect(restart_);
       QMetaObject::invokeMethod(
           this, [this] { enter_loop(); }, Qt::QueuedConnection);
     }
@@ -211,6 +214,14 @@ class QtGuest : public QObject {
     connect(&dispatcher, &QAbstractEventDispatcher::awake, &*presence_, look, Qt::DirectConnection);
     connect(&dispatcher, &QAbstractEventDispatcher::aboutToBlock, &*presence_, look, Qt::DirectConnection);
     detail::qt_at_end_of_loop(*presence_, [this] { leave_loop(); });
+    // The thread may be started again, with another dispatcher, which is there when it says so.
+    disconnect(restart_);
+    restart_ = connect(
+        QThread::currentThread(), &QThread::started, this,
+        [this] {
+          if (QCoreApplication::instance() != nullptr) enter_loop();
+        },
+        Qt::DirectConnection);
     seat_->bell.hang_in(&dispatcher);
     ask_for_turn();
   }
@@ -262,6 +273,7 @@ class QtGuest : public QObject {
   std::shared_ptr<Seat> seat_;
   std::shared_ptr<GuestTurns> turns_;
   std::optional<QObject> presence_;  // what is connected to the loop that the guest is in; none: in none
+  QMetaObject::Connection restart_;
   bool in_turn_ = false;
   int soon_ = 0;   // a timer of Qt's; 0: none
   int later_ = 0;  // the next deadline's

@@ -46,7 +46,8 @@ class UvHost {
   ///
   /// libuv gives a handle back only when the loop runs. If nothing but the host is in the loop, that is done
   /// here, and uv_loop_close() may follow at once. If there is something else, it has to be closed before the
-  /// loop can be, and the run that this takes anyway gives back the host's handles, too.
+  /// loop can be, and the run that this takes anyway gives back the host's handles, too. Another host is
+  /// something else: after several on one loop, run it once before uv_loop_close().
   ~UvHost() { Place::leave(place_); }
 
   [[nodiscard]] uv_loop_t* loop() const noexcept { return loop_; }
@@ -82,12 +83,11 @@ class UvHost {
 
  private:
   /// The handles, which outlive the host until the loop has closed them.
-  struct Place {
+  struct Place : detail::UvHandles<Place> {
     UvHost* host = nullptr;
     uv_async_t async{};
     uv_timer_t timer{};
     uv_prepare_t prepare{};
-    int open_handles = 0;
 
     [[nodiscard]] static Place* in(uv_loop_t* loop) {
       if (loop == nullptr)
@@ -106,22 +106,16 @@ class UvHost {
 
     static void leave(Place* place) noexcept {
       uv_loop_t* loop = place->async.loop;
-      auto closed = [](uv_handle_t* handle) noexcept {
-        Place* closing = static_cast<Place*>(handle->data);
-        if (--closing->open_handles == 0) delete closing;
+      auto alone = [place, loop] {
+        uv_timer_stop(&place->timer);
+        uv_prepare_stop(&place->prepare);
+        uv_unref(detail::as_uv_handle(place->async));
+        return !detail::uv_loop_has_others(loop, detail::as_uv_handle(place->async));
       };
-      uv_timer_stop(&place->timer);
-      uv_prepare_stop(&place->prepare);
-      uv_unref(detail::as_uv_handle(place->async));
-      const bool alone = !detail::uv_loop_has_others(loop, detail::as_uv_handle(place->async));
-      place->open_handles += detail::close_uv(place->timer, closed);
-      place->open_handles += detail::close_uv(place->prepare, closed);
-      place->open_handles += detail::close_uv(place->async, closed);
-      if (place->open_handles == 0) {
-        delete place;  // all closed before, by uv_walk()
-      } else if (alone) {
-        while (uv_loop_alive(loop) != 0) uv_run(loop, UV_RUN_NOWAIT);  // a uv_stop() may cost one turn
-      }
+      // If all are closed, by uv_walk(), the loop may be so, too.
+      const bool run = uv_is_closing(detail::as_uv_handle(place->async)) == 0 && alone();
+      place->close_and_delete(loop, place->timer, place->prepare, place->async);
+      while (run && uv_loop_alive(loop) != 0) uv_run(loop, UV_RUN_NOWAIT);  // a uv_stop() may cost one turn
     }
   };
 
@@ -190,9 +184,8 @@ class UvGuest {
   UvGuest(const UvGuest&) = delete;
   UvGuest& operator=(const UvGuest&) = delete;
 
-  /// Not from within a turn. Tasks stay where they are. The handles are closed as any of libuv's: their memory
-  /// goes when the loop next runs, and until then uv_loop_close() says UV_EBUSY. A program that closes all
-  /// handles by uv_walk() is to run the loop before it destroys the guest.
+  /// Not from within a turn, but in `on_exception`. Tasks stay where they are. The handles are closed as any of
+  /// libuv's: their memory goes when the loop next runs, and until then uv_loop_close() says UV_EBUSY.
   ~UvGuest() {
     turns_.reset();  // from here on no thread is in the bell
     place_->leave();
@@ -210,13 +203,12 @@ class UvGuest {
 
  private:
   /// The handles, which outlive the guest until the loop has closed them.
-  struct Place {
+  struct Place : detail::UvHandles<Place> {
     UvGuest* guest = nullptr;
     uv_async_t bell{};
     uv_check_t after_io{};
     uv_idle_t busy{};  // keeps the loop from blocking, and from ending
     uv_timer_t timer{};
-    int open_handles = 0;
     // Which thread took the last turn; none before the first, which has been asked for already. Relaxed: a
     // thread only asks whether it was itself.
     std::atomic<const detail::ThreadState*> loop_thread{nullptr};
@@ -266,29 +258,21 @@ class UvGuest {
 
     void leave() noexcept {
       guest = nullptr;
-      auto closed = [](uv_handle_t* handle) noexcept {
-        Place* place = &of(handle);
-        if (--place->open_handles == 0) delete place;
-      };
-      open_handles += detail::close_uv(bell, closed);
-      open_handles += detail::close_uv(after_io, closed);
-      open_handles += detail::close_uv(busy, closed);
-      open_handles += detail::close_uv(timer, closed);
-      if (open_handles == 0) delete this;  // all closed before, by uv_walk()
+      this->close_and_delete(bell.loop, bell, after_io, busy, timer);
     }
   };
 
   void take_turn() noexcept {
     place_->loop_thread.store(&detail::thread_state, std::memory_order_relaxed);
     place_->ask_for_nothing();
-    const AfterTurn after = turns_->take();
+    const AfterTurn after = turns_->take();  // if of nothing, no timer is left to keep the loop from ending
     if (after.again) {
       place_->ask_for_turn();
     } else if (after.timer) {
       detail::start_uv_timer(
           place_->timer, [](uv_timer_t* timer) noexcept { Place::of(timer).ask_for_turn(); }, *after.timer);
     }
-    turns_->report(after);
+    turns_->report(after);  // which may destroy the guest
   }
 
   Place* place_;
