@@ -371,8 +371,10 @@ class World {
   /// In yield_maybe() a timer may go off while the task has not yielded, and a stop callback abort just this
   /// one.
   [[nodiscard]] static bool is_current(const Record& record) {
-    const cw::detail::TaskCell* task = cw::detail::thread_state.task;
-    return task != nullptr && task->id == record.id;
+    if (cw::detail::thread_state.ring == nullptr) return false;
+    const cw::detail::TaskCell* cell = cw::detail::thread_state.ring->newest;
+    while (cell != nullptr && cell->id != record.id) cell = cell->older;
+    return cell != nullptr && cell->status == cw::detail::TaskStatus::running;
   }
   [[nodiscard]] bool cancellation_expected(const Record& record) const {
     return record.may_be_cancelled || now() >= patience_ends_;

@@ -41,12 +41,14 @@ namespace net = asio;
 class AsioLoop {
   /// What a user of an Asio without cancellation slots does, where the context has but one thread.
   template <class Object>
-  static auto cancelled_on_abort([[maybe_unused]] Object& object) {
+  auto cancelled_on_abort([[maybe_unused]] Object& object) {
 #if CLOCKWORKER_DETAIL_ASIO_SLOTS
     return 0;
 #else
-    return std::make_unique<cw::stop_callback<std::function<void()>>>(cw::this_task::stop_token(),
-                                                                      [&object] { object.cancel(); });
+    return std::make_unique<cw::stop_callback<std::function<void()>>>(
+        cw::this_task::stop_token(), [&object, loop = std::weak_ptr{alive_}] {
+          if (!loop.expired()) object.cancel();
+        });
 #endif
   }
 
@@ -122,6 +124,7 @@ class AsioLoop {
   std::list<net::posix::stream_descriptor> descriptors_;
   std::list<net::steady_timer> timers_;
   std::optional<Host> host_;
+  std::shared_ptr<int> alive_ = std::make_shared<int>();  // goes first: the tasks may go after the objects
 };
 
 }  // namespace clockworker_test
