@@ -153,3 +153,11 @@ TEST_CASE("A queue whose scheduler only throws pays for its time, and does not s
   }
   CHECK(steps == 100);
 }
+
+TEST_CASE("A stop from the host's poll wakes the host, which may go on to sleep in that poll", "[stop]") {
+  auto executor = one_queue();
+  int wakes = 0;
+  auto host = cw::poll_hook([&](cw::PollTimeout) { executor.stop(); }, [&] { ++wakes; });
+  executor.run(host);
+  CHECK(wakes == 1);
+}

@@ -66,8 +66,9 @@ class GuestTurns {
  public:
   /// `bell` is called on any thread, once for each time that the executor turns from idle to runnable, and when
   /// it is gone or was run by a host in between; it must not throw, nor take the turn itself, but have the loop
-  /// take one soon. Afterwards the loop owes a first turn. `events`, if not null, is found by `detail::host_of_this_task<Events>()`. Throws std::bad_alloc, and
-  /// std::logic_error if the executor is a guest already or has an on_runnable() callback.
+  /// take one soon. Afterwards the loop owes a first turn. `events`, if not null, is found by
+  /// `detail::host_of_this_task<Events>()`. Throws std::bad_alloc, and std::logic_error if the executor is a
+  /// guest already or has an on_runnable() callback.
   template <QueueKey Key, Clock C, class Events = void>
   GuestTurns(Executor<Key, C>& executor, GuestOptions options, std::function<void()> bell,
              Events* events = nullptr)

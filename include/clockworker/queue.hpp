@@ -253,8 +253,8 @@ struct [[nodiscard]] Switch {
 /// `co_await switch_to(queue)`: the rest of the task runs, and is charged, on `queue`, from that queue's next
 /// turn for it. The task goes into the handle's group; if that has none, a grouped task goes into the group
 /// of the same id there. Throws std::invalid_argument if the queue belongs to another executor,
-/// std::logic_error if it is gone or is that of run_until()'s main, std::bad_alloc, and what its scheduler's reserve() throws; the task then
-/// goes on where it is.
+/// std::logic_error if it is gone or is that of run_until()'s main, std::bad_alloc, and what its scheduler's
+/// reserve() throws; the task then goes on where it is.
 ///
 /// g++ 12 destroys temporaries of a `co_await`'s operand twice if it holds a conditional expression, or an
 /// aggregate with a string in it (`QueueOptions{...}`): name it first, `auto to = c ? a : b;`.

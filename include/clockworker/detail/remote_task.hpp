@@ -238,8 +238,10 @@ class SpawnLetter : public Letter {
 };
 
 inline void request_stop(Mailbox& mailbox) noexcept {
-  if (Ring* ring = thread_state.ring; ring != nullptr && &ring->mailbox() == &mailbox) {
-    ring->stop_requested = true;  // on its own thread: ahead of what is posted
+  Ring* ring = thread_state.ring;
+  if (thread_state.task != nullptr && &ring->mailbox() == &mailbox) {
+    // From one of its tasks: ahead of what is posted. Not so from the host's poll, which may have to be woken.
+    ring->stop_requested = true;
     ring->control.attention |= stop_asked;
     return;
   }
