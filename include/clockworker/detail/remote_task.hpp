@@ -238,11 +238,10 @@ class SpawnLetter : public Letter {
 };
 
 inline void request_stop(Mailbox& mailbox) noexcept {
-  Ring* ring = thread_state.ring;
-  if (thread_state.task != nullptr && &ring->mailbox() == &mailbox) {
+  if (thread_state.task != nullptr && &thread_state.ring->mailbox() == &mailbox) {
     // From one of its tasks: ahead of what is posted. Not so from the host's poll, which may have to be woken.
-    ring->stop_requested = true;
-    ring->control.attention |= stop_asked;
+    thread_state.ring->stop_requested = true;
+    thread_state.ring->control.attention |= stop_asked;
     return;
   }
   mailbox.acquire();  // the stop itself may end the executor while the bell still rings
